@@ -1,0 +1,133 @@
+"""Records: the scores that one sampling run leaves behind, found again by the latent that it made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+
+from .concepts import Concepts
+from .maps import ConceptAttentionMaps
+from .scores import Projection
+
+KEEP_RUNS = 8
+"""Earlier prompts' runs that a store keeps, for hosts that return to a cached latent."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished sampling run.
+
+    latents: what it gave out, each ``(batch, channels, H/8, W/8)`` on the CPU: the last sample, and the last denoised one.
+    maps: what was recorded, or None with the `problem` that a reader has to be told.
+    group: the prompt that the run belongs to; a store never drops a run of the newest one.
+    """
+
+    latents: tuple[Tensor, ...]
+    maps: ConceptAttentionMaps | None
+    problem: str
+    group: str
+
+
+@dataclass
+class Recorder:
+    """Collects one run's scores, a running mean for each noise level. Lives as long as the run.
+
+    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels; sigma_range: the noise levels to record, ``(low, high)``.
+    """
+
+    concepts: Concepts
+    projection: Projection
+    batch: int
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+    sigma_range: tuple[float, float]
+    _sums: dict[float, Tensor] = field(default_factory=dict)
+    _counts: dict[float, int] = field(default_factory=dict)
+    _blocks: tuple[int, ...] = ()
+    _skipped: str = ""
+
+    def wants(self, sigma: float) -> bool:
+        """Whether this noise level lies in the recorded part of the schedule."""
+        low, high = self.sigma_range
+        return low <= sigma <= high
+
+    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+        """Take one evaluation's scores, ``(blocks, k * batch, C, N)``, k prompts being averaged.
+
+        Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
+        """
+        h, w = self.grid
+        per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
+        mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
+        self._blocks = blocks
+        self._counts[sigma] = self._counts.get(sigma, 0) + 1
+        self._sums[sigma] = self._sums[sigma] + mean if sigma in self._sums else mean
+
+    def skip(self, reason: str) -> None:
+        """Note that an evaluation could not be recorded: the reader is told if none could."""
+        self._skipped = reason
+
+    def finish(self, latents: tuple[Tensor, ...], group: str) -> Run:
+        """The immutable result of the run."""
+        if not self._sums:
+            low, high = self.sigma_range
+            problem = self._skipped or (
+                f"No step of this run lies between start_percent and end_percent (noise levels {high:.3f} to {low:.3f}). "
+                "Widen the range in Apply Concept Attention, or use more steps."
+            )
+            return Run(latents, None, problem, group)
+        maps = ConceptAttentionMaps(
+            scores=torch.stack([self._sums[sigma] / self._counts[sigma] for sigma in self._sums]),
+            concepts=self.concepts.names,
+            background_count=self.concepts.background_count,
+            blocks=self._blocks,
+            sigmas=tuple(self._sums),
+            image_size=self.image_size,
+            projection=self.projection,
+        )
+        return Run(latents, maps, "", group)
+
+
+class RunStore:
+    """The finished runs of one patched model. Bounded: the newest prompt's runs, and a few earlier ones."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def publish(self, run: Run) -> None:
+        """Keep a finished run, and let go of those too old to be asked for."""
+        earlier = [kept for kept in self._runs if kept.group != run.group]
+        current = [kept for kept in self._runs if kept.group == run.group]
+        self._runs = [*earlier[-KEEP_RUNS:], *current, run]
+
+    def find(self, samples: Tensor) -> ConceptAttentionMaps:
+        """The maps of the run that made this latent, told by its values.
+
+        samples: ``(batch, channels, H/8, W/8)``. Raises ValueError, saying what to connect, where no run made it.
+        """
+        wanted = samples.cpu()
+        for run in reversed(self._runs):
+            if any(_same_values(wanted, latent) for latent in run.latents):
+                if run.maps is None:
+                    raise ValueError(run.problem)
+                return run.maps
+        if not self._runs:
+            raise ValueError(
+                "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to the "
+                "sampler whose LATENT you connected here. If that sampler's result is cached, change its seed."
+            )
+        raise ValueError(
+            "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Connect the "
+            "sampler's own LATENT output, with no node in between. If its result is cached, change its seed."
+        )
+
+
+def _same_values(wanted: Tensor, made: Tensor) -> bool:
+    """Bitwise equality, the host having perhaps cast its latent to a smaller dtype."""
+    return wanted.shape == made.shape and torch.equal(wanted, made.to(wanted.dtype))

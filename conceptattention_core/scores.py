@@ -1,0 +1,66 @@
+"""Scores: how strongly each image patch answers to each concept, in one of three spaces."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .stream import ConceptVectors, TextStream, concept_block, merge_heads
+
+Projection = Literal["output", "cross_attention", "value"]
+PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
+
+
+def dot_scores(concepts: Tensor, image: Tensor) -> Tensor:
+    """``S[b, c, n] = concepts[b, c] . image[b, n]`` in float32 (the paper's eq. 8; bf16 has a spacing of 2 at 500).
+
+    concepts: ``(B, C, D)``; image: ``(B, N, D)``; returns ``(B, C, N)``.
+    """
+    return torch.einsum("b c d, b n d -> b c n", concepts.float(), image.float())
+
+
+class ConceptPass:
+    """One evaluation of the model: carries the concepts from block to block and collects their scores.
+
+    An adapter calls, for every double block in order, `attend` when the block's keys and values are known and `score`
+    when its attention output is. Everything stays on the model's device until `stacked_scores`.
+    """
+
+    def __init__(self, tokens: Tensor, vec: Tensor, projection: Projection):
+        """tokens: ``(B, C, D)`` after the model's text input layer; vec: ``(B, D)``."""
+        self._tokens = tokens
+        self._vec = vec
+        self._projection = projection
+        self._output: dict[int, Tensor] = {}
+        self._scores: dict[int, Tensor] = {}
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Absolute indices of the double blocks that have been scored."""
+        return tuple(sorted(self._scores))
+
+    def attend(self, block: int, text: TextStream, image_keys: Tensor, image_values: Tensor) -> None:
+        """Run the concepts through double block `block`; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
+        vectors = concept_block(text, self._tokens, self._vec, image_keys, image_values)
+        self._tokens = vectors.tokens
+        if self._projection == "output":
+            self._output[block] = vectors.output
+        elif self._projection == "value":
+            self._scores[block] = dot_scores(vectors.value, merge_heads(image_values))
+        else:
+            # The mean over heads of q.k / sqrt(d) is one dot product over all heads' channels.
+            heads, head_dim = image_keys.shape[1], image_keys.shape[3]
+            scores = dot_scores(vectors.query, merge_heads(image_keys))
+            self._scores[block] = scores / (heads * head_dim**0.5)
+
+    def score(self, block: int, image_output: Tensor) -> None:
+        """Take the image part of the block's ordinary attention output, ``(B, N, D)`` before the output projection."""
+        output = self._output.pop(block, None)
+        if output is not None:
+            self._scores[block] = dot_scores(output, image_output)
+
+    def stacked_scores(self) -> Tensor:
+        """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`."""
+        return torch.stack([self._scores[block] for block in self.blocks]).cpu()

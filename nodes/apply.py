@@ -1,0 +1,101 @@
+"""Apply Concept Attention: concepts ride along while an ordinary sampler runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..conceptattention_core.adapters.comfy_clip import encode_concepts
+from ..conceptattention_core.adapters.comfy_flux import apply_concept_attention, require_flux
+from ..conceptattention_core.concepts import TokenPooling, parse_concepts
+from ..conceptattention_core.scores import PROJECTIONS, Projection
+from .types import CATEGORY, ConceptAttentionType
+
+
+class ConceptAttentionApply(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionApply",
+            display_name="Apply Concept Attention",
+            category=CATEGORY,
+            description=(
+                "Prepares a Flux model so that a sampler also finds out where each named concept is in the picture. "
+                "The picture itself does not change. Read the result with Concept Attention."
+            ),
+            search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
+            inputs=[
+                io.Model.Input("model", tooltip="A FLUX.1 model: dev, schnell, Fill, Krea, Kontext or the demo Flux."),
+                io.Clip.Input("clip", tooltip="The CLIP that encodes the prompt. Concepts are encoded with its T5."),
+                io.String.Input(
+                    "concepts",
+                    multiline=True,
+                    default="",
+                    tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. They need not "
+                    "occur in the prompt. Concepts see each other, so adding one changes the others' maps a little.",
+                ),
+                io.String.Input(
+                    "background",
+                    default="background",
+                    tooltip="Concepts that only compete, so that what you did not name has somewhere to go. May be empty "
+                    "when there are two concepts or more.",
+                ),
+                io.Combo.Input(
+                    "token_pooling",
+                    options=["mean", "first"],
+                    default="mean",
+                    tooltip="How a word of several text pieces becomes one vector. mean: the average of its pieces. "
+                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'.",
+                ),
+                io.Combo.Input(
+                    "projection",
+                    options=list(PROJECTIONS),
+                    default="output",
+                    advanced=True,
+                    tooltip="The space in which concepts and picture are compared. output: the attention outputs, the "
+                    "paper's method. cross_attention and value: its comparisons, usually less sharp.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Where in the sampling schedule recording begins: 0 = at the first step.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Where in the sampling schedule recording ends: 1 = after the last step.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model to sample with."),
+                ConceptAttentionType.Output(
+                    display_name="concept_attention",
+                    tooltip="What the sampler recorded. Connect it to Concept Attention, with the sampler's LATENT.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        concepts: str,
+        background: str,
+        token_pooling: TokenPooling,
+        projection: Projection,
+        start_percent: float,
+        end_percent: float,
+    ) -> io.NodeOutput:
+        context_dim = require_flux(model).params.context_in_dim
+        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, context_dim)
+        return io.NodeOutput(*apply_concept_attention(model, encoded, projection, start_percent, end_percent))

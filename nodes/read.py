@@ -1,0 +1,128 @@
+"""Concept Attention: a mask, a heat map and an overlay from what the sampler recorded."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..conceptattention_core.heatmap import heatmap_picture, image_batch, overlay_picture
+from ..conceptattention_core.maps import resize_maps
+from ..conceptattention_core.mask import ramp_mask
+from ..conceptattention_core.record import RunStore
+from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
+
+
+class ConceptAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttention",
+            display_name="Concept Attention",
+            category=CATEGORY,
+            description=(
+                "Shows where the concepts are in the picture that a sampler has just made: a mask and a heat map of one "
+                "concept, and an overlay of all of them."
+            ),
+            search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
+            inputs=[
+                ConceptAttentionType.Input("concept_attention", tooltip="From Apply Concept Attention."),
+                io.Latent.Input(
+                    "samples",
+                    tooltip="The sampler's own LATENT output, with no node in between: it tells which run to read. Either "
+                    "output of SamplerCustomAdvanced will do.",
+                ),
+                io.String.Input(
+                    "concept",
+                    default="",
+                    tooltip="Which concept the mask and the heat map are for. Empty: the first.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the competition that a concept must win to be inside the mask: the middle of the "
+                    "mask's ramp. Lower it for a larger mask.",
+                ),
+                io.Float.Input(
+                    "softness",
+                    default=0.1,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Width of the mask's ramp from 0 to 1. 0 cuts hard.",
+                ),
+                io.Int.Input(
+                    "first_block",
+                    default=-10,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the last "
+                    "ten, the paper's choice for Flux.",
+                ),
+                io.Int.Input(
+                    "last_block",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="Last double block to average. -1 is the last one of the model.",
+                ),
+                io.Float.Input(
+                    "softmax_temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The decoded picture: the overlay is drawn on it, and the outputs take its size. Without it "
+                    "the overlay is a plain label map.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", tooltip="The concept: exactly 0 outside, exactly 1 inside, one per picture."
+                ),
+                io.Image.Output(
+                    display_name="heatmap", tooltip="The concept's share of the competition, from 0 (dark) to 1 (pale)."
+                ),
+                io.Image.Output(
+                    display_name="overlay", tooltip="Each place in the colour of its strongest concept, with a legend."
+                ),
+                ConceptAttentionMapsType.Output(
+                    display_name="maps", tooltip="The raw scores, for this pack's other nodes and for scripts."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        concept_attention: RunStore,
+        samples: dict[str, Tensor],
+        concept: str,
+        threshold: float,
+        softness: float,
+        first_block: int,
+        last_block: int,
+        softmax_temperature: float,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        maps = concept_attention.find(samples["samples"])
+        size = maps.image_size if image is None else (image.shape[1], image.shape[2])
+        index = maps.index(concept)
+        shares = resize_maps(maps.saliency(first_block, last_block, softmax_temperature), maps.image_size, size)
+        picture = None if image is None else image_batch(image, len(shares), size)
+        return io.NodeOutput(
+            ramp_mask(shares[:, index], threshold, softness),
+            heatmap_picture(shares[:, index]),
+            overlay_picture(shares, maps.concepts, maps.background_count, picture),
+            maps,
+        )

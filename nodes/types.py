@@ -1,0 +1,22 @@
+"""The pack's own socket types."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "conceptattention"
+
+ConceptAttentionType = io.Custom("CONCEPT_ATTENTION")
+"""A `conceptattention_core.record.RunStore`: the runs of one patched model, found by the LATENT that they made."""
+
+ConceptAttentionMapsType = io.Custom("CONCEPT_ATTENTION_MAPS")
+"""A `conceptattention_core.maps.ConceptAttentionMaps`, immutable. Its fields:
+
+scores            float32 CPU tensor (steps, blocks, batch, concepts, h, w): raw dot products, background concepts last
+concepts          tuple of names, in the order of that axis
+background_count  how many of the last names only compete
+blocks            absolute double-block indices of the second axis
+sigmas            noise level of each recorded step, 1 = pure noise
+image_size        (H, W) of the picture in pixels; a token covers 16 x 16 of them
+projection        "output", "cross_attention" or "value": the space that the scores were taken in
+"""
