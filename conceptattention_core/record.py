@@ -20,7 +20,7 @@ KEEP_RUNS = 8
 class Run:
     """A finished sampling run.
 
-    latents: what it gave out, each ``(batch, channels, H/8, W/8)`` on the CPU: the last sample, and the last denoised one.
+    latents: what it gave out, ``(batch, channels, H/8, W/8)`` on the CPU: the last sample, and the last denoised one.
     maps: what was recorded, or None with the `problem` that a reader has to be told.
     group: the prompt that the run belongs to; a store never drops a run of the newest one.
     """
@@ -75,8 +75,8 @@ class Recorder:
         if not self._sums:
             low, high = self.sigma_range
             problem = self._skipped or (
-                f"No step of this run lies between start_percent and end_percent (noise levels {high:.3f} to {low:.3f}). "
-                "Widen the range in Apply Concept Attention, or use more steps."
+                f"No step of this run lies between start_percent and end_percent (noise levels {high:.3f} to "
+                f"{low:.3f}). Widen the range in Apply Concept Attention, or use more steps."
             )
             return Run(latents, None, problem, group)
         maps = ConceptAttentionMaps(
@@ -119,8 +119,8 @@ class RunStore:
                 return run.maps
         if not self._runs:
             raise ValueError(
-                "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to the "
-                "sampler whose LATENT you connected here. If that sampler's result is cached, change its seed."
+                "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
+                "the sampler whose LATENT you connected here. If that sampler's result is cached, change its seed."
             )
         raise ValueError(
             "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Connect the "

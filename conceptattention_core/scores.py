@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .stream import ConceptVectors, TextStream, concept_block, merge_heads
+from .stream import TextStream, concept_block, merge_heads
 
 Projection = Literal["output", "cross_attention", "value"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
@@ -42,7 +42,7 @@ class ConceptPass:
         return tuple(sorted(self._scores))
 
     def attend(self, block: int, text: TextStream, image_keys: Tensor, image_values: Tensor) -> None:
-        """Run the concepts through double block `block`; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
+        """Run the concepts through one double block; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
         vectors = concept_block(text, self._tokens, self._vec, image_keys, image_values)
         self._tokens = vectors.tokens
         if self._projection == "output":

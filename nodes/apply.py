@@ -32,14 +32,14 @@ class ConceptAttentionApply(io.ComfyNode):
                     "concepts",
                     multiline=True,
                     default="",
-                    tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. They need not "
-                    "occur in the prompt. Concepts see each other, so adding one changes the others' maps a little.",
+                    tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. They need "
+                    "not occur in the prompt. Concepts see each other, so adding one changes the others' maps a little.",
                 ),
                 io.String.Input(
                     "background",
                     default="background",
-                    tooltip="Concepts that only compete, so that what you did not name has somewhere to go. May be empty "
-                    "when there are two concepts or more.",
+                    tooltip="Concepts that only compete, so that what you did not name has somewhere to go. May be "
+                    "empty when there are two concepts or more.",
                 ),
                 io.Combo.Input(
                     "token_pooling",

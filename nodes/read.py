@@ -20,16 +20,16 @@ class ConceptAttention(io.ComfyNode):
             display_name="Concept Attention",
             category=CATEGORY,
             description=(
-                "Shows where the concepts are in the picture that a sampler has just made: a mask and a heat map of one "
-                "concept, and an overlay of all of them."
+                "Shows where the concepts are in the picture that a sampler has just made: a mask and a heat map of "
+                "one concept, and an overlay of all of them."
             ),
             search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
             inputs=[
                 ConceptAttentionType.Input("concept_attention", tooltip="From Apply Concept Attention."),
                 io.Latent.Input(
                     "samples",
-                    tooltip="The sampler's own LATENT output, with no node in between: it tells which run to read. Either "
-                    "output of SamplerCustomAdvanced will do.",
+                    tooltip="The sampler's own LATENT output, with no node in between: it tells which run to read. "
+                    "Either output of SamplerCustomAdvanced will do.",
                 ),
                 io.String.Input(
                     "concept",
@@ -59,8 +59,8 @@ class ConceptAttention(io.ComfyNode):
                     min=-64,
                     max=63,
                     advanced=True,
-                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the last "
-                    "ten, the paper's choice for Flux.",
+                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
+                    "last ten, the paper's choice for Flux.",
                 ),
                 io.Int.Input(
                     "last_block",
@@ -82,8 +82,8 @@ class ConceptAttention(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The decoded picture: the overlay is drawn on it, and the outputs take its size. Without it "
-                    "the overlay is a plain label map.",
+                    tooltip="The decoded picture: the overlay is drawn on it, and the outputs take its size. Without "
+                    "it the overlay is a plain label map.",
                 ),
             ],
             outputs=[

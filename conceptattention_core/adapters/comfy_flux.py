@@ -1,8 +1,9 @@
 """ComfyUI's Flux: record concept scores while an ordinary sampler runs.
 
-Only ComfyUI's public extension points are used. A clone of the model carries one OUTER_SAMPLE wrapper; while a run lasts
-that wrapper adds a DIFFUSION_MODEL wrapper to the run's own copy of the model options, and that one adds two attention
-patches to a single call's options. So nothing is assigned to the model, and nothing is left when a run ends or fails.
+Only ComfyUI's public extension points are used. A clone of the model carries one OUTER_SAMPLE wrapper; while a run
+lasts that wrapper adds a DIFFUSION_MODEL wrapper to the run's own copy of the model options, and that one adds two
+attention patches to a single call's options. So nothing is assigned to the model, and nothing is left when a run ends
+or fails.
 """
 
 from __future__ import annotations
@@ -226,7 +227,13 @@ class FluxPass:
         }
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, pe: Tensor | None = None, attn_mask: Any = None, extra_options: Any = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        pe: Tensor | None = None,
+        attn_mask: Any = None,
+        extra_options: Any = None,
     ) -> dict[str, Tensor]:
         """attn1_patch. q, k, v: ``(B, H, text + image, d)``, before the rotary embedding `pe` is applied."""
         if extra_options["block_type"] == "double":

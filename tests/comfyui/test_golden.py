@@ -25,7 +25,7 @@ def test_golden_case(golden: Any, pack: dict[str, Any], monkeypatch: pytest.Monk
 
     positive = conditioning(expected["context"], expected["pooled"], guidance=config["guidance"])
     sample, _ = run_sampler(model, positive, expected["latent"], [config["timestep"], 0.0])
-    mask, heatmap, overlay, maps = pack["ConceptAttention"].execute(attention, {"samples": sample}, **READ)
+    mask, *_, maps = pack["ConceptAttention"].execute(attention, {"samples": sample}, **READ)
 
     vectors = torch.stack([vectors.output for vectors in seen])
     assert_close(vectors, expected["concept_vectors"], atol=1e-5, rtol=0)
