@@ -20,7 +20,7 @@ class ConceptAttentionMaps:
 
     scores: ``(steps, blocks, batch, concepts, h, w)`` float32 on the CPU: plain dot products, background last.
     concepts: names, in the order of that axis. background_count: how many of the last ones only compete.
-    blocks: absolute double-block indices of the second axis. sigmas: noise level of every recorded step (1: noise only).
+    blocks: absolute double-block indices of the second axis. sigmas: noise level of each recorded step (1: noise only).
     image_size: ``(H, W)`` of the picture in pixels. The token grid covers ``(16 h, 16 w)`` pixels from the top left,
     which is more where H or W is not divisible by 16. projection: the space that the scores were taken in.
     """
@@ -34,7 +34,7 @@ class ConceptAttentionMaps:
     projection: str = "output"
 
     def index(self, concept: str) -> int:
-        """Index of a concept by name (empty: the first). Raises ValueError, with the nearest names, on an unknown one."""
+        """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""
         return find_concept(concept, self.concepts)
 
     def saliency(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:

@@ -33,7 +33,7 @@ class ConceptAttentionApply(io.ComfyNode):
                     multiline=True,
                     default="",
                     tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. They need "
-                    "not occur in the prompt. Concepts see each other, so adding one changes the others' maps a little.",
+                    "not occur in the prompt. Concepts see each other, so adding one changes the others a little.",
                 ),
                 io.String.Input(
                     "background",
