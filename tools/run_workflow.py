@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import re
 import shutil
@@ -127,6 +128,8 @@ def main() -> None:
     parser.add_argument("--saved", type=Path, required=True, help="the server's output folder")
     parser.add_argument("--output", type=Path, required=True, help="where the pictures go")
     arguments = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a concept may hold what a Windows console cannot show
     try:
         workflow = json.loads(arguments.workflow.read_text(encoding="utf-8"))
         outputs = asyncio.run(run(arguments.url, workflow))
