@@ -1,0 +1,1 @@
+"""Developer tools: the demo model's training, and benchmarks. Not shipped."""

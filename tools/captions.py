@@ -1,0 +1,59 @@
+"""Words for a scene: natural phrases, bare lists, single words, and "background" for sky and ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+STYLES = ("phrase", "list", "list with background", "phrase with background", "one word", "nothing")
+WEIGHTS = (0.34, 0.28, 0.12, 0.1, 0.1, 0.06)
+
+
+def caption(rng: np.random.Generator, objects: Sequence[str], grounds: Sequence[str], sky: str) -> str:
+    """A random caption that names what is there (one word or nothing at all: only part of it)."""
+    objects = [objects[index] for index in rng.permutation(len(objects))]
+    setting = [*grounds, sky]
+    style = rng.choice(STYLES, p=WEIGHTS)
+    if style == "nothing":
+        return ""
+    if style == "one word":
+        words = [*objects, *objects, *setting]
+        return words[rng.integers(len(words))]
+    if style == "list":
+        words = [*objects, *setting]
+        return ", ".join(words[index] for index in rng.permutation(len(words)))
+    if style == "list with background":
+        return ", ".join([*objects, "background"])
+    return _sentence(rng, _join(_with_article(objects)), grounds, sky, style == "phrase with background")
+
+
+def _sentence(rng: np.random.Generator, subject: str, grounds: Sequence[str], sky: str, background: bool) -> str:
+    ground = " and ".join(f"the {name}" for name in grounds)
+    if not subject:
+        text = f"{ground} under {_with_sky_article(sky)}"
+    elif background:
+        text = f"{subject}, {_join([*grounds, sky])} in the background"
+    else:
+        on = "by" if "sea" in grounds and rng.random() < 0.5 else "on"
+        where = f"{on} {ground}"
+        under = ("at" if rng.random() < 0.5 else "under") if sky == "sunset" else "under"
+        when = "at sunset" if under == "at" else f"under {_with_sky_article(sky)}"
+        text = f"{subject} {where} {when}"
+    if rng.random() < 0.15:
+        text = text[0].upper() + text[1:]
+    return text + "." if rng.random() < 0.15 else text
+
+
+def _with_sky_article(sky: str) -> str:
+    return "the sky" if sky == "sky" else f"a {sky}"
+
+
+def _with_article(names: Sequence[str]) -> list[str]:
+    return [f"{'the' if name in ('sun', 'moon') else 'a'} {name}" for name in names]
+
+
+def _join(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

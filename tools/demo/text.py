@@ -1,0 +1,115 @@
+"""The demo model's text encoders: Flux's own tokenizers, a tiny T5 and a tiny CLIP over a small vocabulary.
+
+Only the tokens that captions use get an embedding row of their own; every other token shares row 0. The export
+spreads the rows over the full vocabularies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
+
+T5_LENGTH = 32
+T5_PAD, T5_END = 0, 1
+CLIP_START, CLIP_END = 49406, 49407
+T5_SIZES = {"d_model": 128, "d_kv": 64, "num_heads": 2, "d_ff": 256, "num_layers": 1}
+CLIP_SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 1}
+UNKNOWN = 0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokenizer ids that have a row of their own: id `ids[k]` uses row k + 1."""
+
+    t5: tuple[int, ...]
+    clip: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Embedding rows: T5 (B, 32), CLIP (B, L), and the place of CLIP's end token (B,)."""
+
+    t5: Tensor
+    clip: Tensor
+    clip_end: Tensor
+
+    def to(self, device: torch.device) -> Tokens:
+        return Tokens(self.t5.to(device), self.clip.to(device), self.clip_end.to(device))
+
+
+class Tokenizers:
+    """The T5 and CLIP tokenizers of a ComfyUI tree, padded as the demo model's CLIP object pads."""
+
+    def __init__(self, comfyui: Path) -> None:
+        self._t5 = T5TokenizerFast.from_pretrained(str(comfyui / "comfy" / "text_encoders" / "t5_tokenizer"))
+        self._clip = CLIPTokenizer.from_pretrained(str(comfyui / "comfy" / "sd1_tokenizer"))
+
+    def t5(self, text: str) -> list[int]:
+        ids = self._t5(text)["input_ids"]
+        return ids + [T5_PAD] * (T5_LENGTH - len(ids))
+
+    def clip(self, text: str) -> list[int]:
+        return self._clip(text)["input_ids"]
+
+    def vocabulary(self, texts: Iterable[str]) -> Vocabulary:
+        """Every token of the texts."""
+        t5, clip = {T5_PAD, T5_END}, {CLIP_START, CLIP_END}
+        for text in texts:
+            t5.update(self.t5(text))
+            clip.update(self.clip(text))
+        return Vocabulary(tuple(sorted(t5)), tuple(sorted(clip)))
+
+
+class Batcher:
+    """Captions -> `Tokens`, with a word now and then made unknown so that row 0 learns to mean little."""
+
+    def __init__(self, tokenizers: Tokenizers, vocabulary: Vocabulary) -> None:
+        self._tokenizers = tokenizers
+        self._t5_row = {token: row + 1 for row, token in enumerate(vocabulary.t5)}
+        self._clip_row = {token: row + 1 for row, token in enumerate(vocabulary.clip)}
+        self._cache: dict[str, tuple[list[int], list[int]]] = {}
+
+    def rows(self, text: str) -> tuple[list[int], list[int]]:
+        if text not in self._cache:
+            t5 = [self._t5_row.get(token, UNKNOWN) for token in self._tokenizers.t5(text)]
+            self._cache[text] = t5, [self._clip_row.get(token, UNKNOWN) for token in self._tokenizers.clip(text)]
+        return self._cache[text]
+
+    def __call__(self, texts: Sequence[str], rng: np.random.Generator | None = None, unknown: float = 0.0) -> Tokens:
+        t5_rows, clip_rows = zip(*(self.rows(text) for text in texts), strict=True)
+        t5 = np.array(t5_rows)
+        ends = np.array([len(row) - 1 for row in clip_rows])
+        clip = np.full((len(texts), T5_LENGTH + 8), self._clip_row[CLIP_END])
+        for index, row in enumerate(clip_rows):
+            clip[index, : len(row)] = row
+        if rng is not None:
+            for index in np.flatnonzero(rng.random(len(texts)) < unknown):
+                words = int((t5[index] == self._t5_row[T5_END]).argmax())
+                if words:
+                    t5[index, rng.integers(words)] = UNKNOWN
+                if ends[index] > 1:
+                    clip[index, rng.integers(1, ends[index])] = UNKNOWN
+        return Tokens(torch.from_numpy(t5), torch.from_numpy(clip), torch.from_numpy(ends))
+
+
+class TextEncoders(nn.Module):
+    """`Tokens` -> context (B, 32, 128) from T5, padding attended as ComfyUI does for Flux, and pooled (B, 64) from CLIP."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.t5 = T5EncoderModel(
+            T5Config(vocab_size=len(vocabulary.t5) + 1, feed_forward_proj="gated-gelu", dropout_rate=0.0, **T5_SIZES)
+        )
+        clip = CLIPTextConfig(vocab_size=len(vocabulary.clip) + 1, bos_token_id=None, eos_token_id=None, **CLIP_SIZES)
+        self.clip = CLIPTextModel(clip)
+
+    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        context = self.t5(input_ids=tokens.t5).last_hidden_state
+        hidden = self.clip(input_ids=tokens.clip).last_hidden_state
+        return context, hidden[torch.arange(len(hidden), device=hidden.device), tokens.clip_end]
