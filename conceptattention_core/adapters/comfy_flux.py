@@ -244,6 +244,8 @@ class FluxPass:
                 keys = apply_rope1(keys, (pe[self.rows] if len(pe) > 1 else pe)[:, :, image])
             stream = text_stream(self.flux.double_blocks[block])
             self.concepts.attend(block, stream, keys, v[self.rows, :, image])
+        else:
+            self.concepts.release_tokens()
         return {}
 
     def score(self, attention: Tensor, extra_options: dict[str, Any]) -> Tensor:
