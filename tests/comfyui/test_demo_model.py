@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,13 @@ from tools.scenes import HELD_OUT, scene
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "demo_model").glob("*.safetensors"))
 PROMPT = "a house and a palm tree on the sand under a sunset"
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    """As ComfyUI's executor runs nodes."""
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +44,7 @@ def velocity(model: Any) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     x, context = torch.randn(2, 16, 32, 32, generator=draw), torch.randn(2, 32, 128, generator=draw)
     pooled = torch.randn(2, 64, generator=draw)
-    with torch.inference_mode():
-        return model.model.diffusion_model(x, torch.tensor([0.3, 0.8]), context, pooled)
+    return model.model.diffusion_model(x, torch.tensor([0.3, 0.8]), context, pooled)
 
 
 def sampled(
@@ -45,8 +52,7 @@ def sampled(
 ) -> Tensor:
     latent = comfy.nodes.EmptyLatentImage().generate(256, 256, 1)[0]
     empty = comfy.nodes.ConditioningZeroOut().zero_out(positive)[0]
-    with torch.inference_mode():
-        out = comfy.nodes.common_ksampler(model or demo[0], 7, steps, 1.0, "euler", "simple", positive, empty, latent)
+    out = comfy.nodes.common_ksampler(model or demo[0], 7, steps, 1.0, "euler", "simple", positive, empty, latent)
     return out[0]["samples"]
 
 
@@ -129,8 +135,7 @@ def test_text_encoders_equal_transformers(demo: tuple[Any, Any, Any]) -> None:
     reference.load_state_dict(state | {"encoder.embed_tokens.weight": state["shared.weight"]})
     tokens = demo[1].tokenize(PROMPT)
     ids = torch.tensor([[piece for piece, _ in tokens["t5xxl"][0]]])
-    with torch.no_grad():
-        expected = reference(ids).last_hidden_state
+    expected = reference(ids).last_hidden_state
     assert torch.allclose(demo[1].encode_from_tokens(tokens), expected, atol=1e-5)
 
 
