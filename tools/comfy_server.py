@@ -1,9 +1,9 @@
 """A real ComfyUI server with this pack, and a client for it: for the tests and for the scripts beside this file.
 
-    with Server(comfyui, folder, "--cache-none") as server:
-        graph = Graph()
-        ...
-        result = server.run(graph)
+with Server(comfyui, folder, "--cache-none") as server:
+    graph = Graph()
+    ...
+    result = server.run(graph)
 """
 
 from __future__ import annotations
@@ -197,7 +197,9 @@ class Server:
             if prompt in history:
                 return Result(self, history[prompt])
             time.sleep(0.02)
-        raise TimeoutError(f"prompt {prompt} did not end in {timeout} s. The end of {self.log}:\n{self.log_text()[-2000:]}")
+        raise TimeoutError(
+            f"prompt {prompt} did not end in {timeout} s. The end of {self.log}:\n{self.log_text()[-2000:]}"
+        )
 
     def run(self, graph: Graph, timeout: float = 120) -> Result:
         """Queue a workflow and wait for its end."""
