@@ -29,6 +29,7 @@ from .graphs import (
     tiny_flux,
     tiny_weights,
 )
+from .helpers import run_sampler
 
 pytestmark = pytest.mark.usefixtures("comfy")
 
@@ -171,13 +172,6 @@ def kontext_index() -> Setting:
     return kontext("index")
 
 
-def kontext_cached() -> Setting:
-    from comfy_extras.nodes_flux import FluxKVCache
-
-    setting = kontext()
-    return Setting(patch=lambda model: FluxKVCache.execute(model)[0], positive=setting.positive, steps=3)
-
-
 def attention_override() -> Setting:
     def patch(model: Any) -> Any:
         model = model.clone()
@@ -204,7 +198,7 @@ def attn1_patches() -> Setting:
 def double_block_replacement() -> Setting:
     def replace(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
         out = extra["original_block"](args)
-        return {"img": 1.05 * out["img"], "txt": out["txt"]}
+        return {"img": out["img"] + 0.5 * out["img"].roll(1, 1), "txt": out["txt"]}
 
     def patch(model: Any) -> Any:
         model = model.clone()
@@ -278,7 +272,6 @@ SETTINGS = (
     kontext,
     kontext_two_references,
     kontext_index,
-    kontext_cached,
     attention_override,
     attn1_patches,
     double_block_replacement,
@@ -307,7 +300,8 @@ def test_picture_is_the_same(pack: dict[str, Any], make: Callable[[], Setting], 
     without = sample(setting.patch(base), setting, "KSampler")
     assert without.isfinite().all()
     if setting.changes_picture:  # or this setting would test nothing
-        assert not torch.equal(without, sample(base, Setting(latent=setting.latent, steps=setting.steps), "KSampler"))
+        usual = Setting(latent={"samples": setting.latent["samples"]}, steps=setting.steps)
+        assert not torch.equal(without, sample(base, usual, "KSampler"))
 
     patched, before = apply(pack, setting.patch(base))
     applied, after = apply(pack, base)
@@ -324,3 +318,229 @@ def test_picture_is_the_same(pack: dict[str, Any], make: Callable[[], Setting], 
         assert found.scores.shape[1:] == (TINY["depth"], len(setting.latent["samples"]), 3, *GRID)
         assert torch.equal(found.scores, maps[0].scores) and found.sigmas == maps[0].sigmas
     assert torch.equal(sample(setting.patch(base), setting, "KSampler"), without)
+
+
+def one_step(pack: dict[str, Any], base: Any, setting: Setting, **options: Any) -> Any:
+    """The maps of the first step alone: the settings' different guidance has not moved the picture yet."""
+    model, attention = apply(pack, base, **options)
+    return read_maps(pack, attention, sample(setting.patch(model), setting, "KSampler", steps=1))
+
+
+def count_rows(model: Any, rows: list[int]) -> None:
+    """Note how many rows each evaluation of the model has."""
+    from comfy.patcher_extension import WrappersMP
+
+    def wrapper(executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        rows.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "count_rows", wrapper)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("why", ["one batch", "prompts of different lengths", "little memory"])
+def test_cfg_records_the_positive_prompt(
+    pack: dict[str, Any], why: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy.model_patcher import ModelPatcher
+
+    base, rows = tiny_flux(), []
+    expected = one_step(pack, base, Setting(latent=empty_latent(batch)))
+    counted = base.clone()
+    count_rows(counted, rows)
+    if why == "little memory":
+        monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda *_: 0)
+    negative = prompt(11, tokens=5) if why == "prompts of different lengths" else prompt(11)
+    maps = one_step(pack, counted, Setting(cfg=3.0, negative=negative, latent=empty_latent(batch)))
+    assert rows == ([2 * batch] if why == "one batch" else [batch, batch])
+    assert_close(maps.scores, expected.scores, atol=1e-3, rtol=1e-4)
+
+
+def guiders(model: Any) -> dict[str, Any]:
+    from comfy_extras.nodes_custom_sampler import BasicGuider, DualCFGGuider, DualModelGuider
+    from comfy_extras.nodes_perpneg import PerpNegGuider
+
+    other = tiny_flux(weights=tiny_weights(seed=22))
+    positive, negative, third = prompt(1), prompt(11), prompt(31)
+    return {
+        "basic": BasicGuider.execute(model, positive)[0],
+        "dual cfg": DualCFGGuider.execute(model, positive, third, negative, 3.0, 2.0, "regular")[0],
+        "nested dual cfg": DualCFGGuider.execute(model, positive, third, negative, 3.0, 2.0, "nested")[0],
+        "dual model": DualModelGuider.execute(model, positive, 3.0, other, negative)[0],
+        "perp-neg": PerpNegGuider.execute(model, positive, negative, third, 3.0, 1.0)[0],
+    }
+
+
+@pytest.mark.parametrize("name", ["basic", "dual cfg", "nested dual cfg", "dual model", "perp-neg"])
+def test_guiders(pack: dict[str, Any], name: str) -> None:
+    base = tiny_flux()
+    model, attention = apply(pack, base)
+    picture, denoised = advanced(guiders(model)[name], steps=2)
+    assert torch.equal(picture, advanced(guiders(base)[name], steps=2)[0])
+    maps = read_maps(pack, attention, picture)
+    assert read_maps(pack, attention, denoised) is maps
+    assert_close(maps.scores[:1], one_step(pack, base, plain()).scores, atol=1e-3, rtol=1e-4)
+
+
+def test_a_batch_is_its_images_one_by_one(pack: dict[str, Any]) -> None:
+    base = tiny_flux()
+    noise = randn(3, 16, 12, 20, seed=9)
+    model, attention = apply(pack, base)
+    maps = read_maps(pack, attention, run_sampler(model, prompt(1), noise, [1.0, 0.6, 0.0], prompt(11), 2.0)[0])
+    for row in range(3):
+        single = run_sampler(model, prompt(1), noise[row : row + 1], [1.0, 0.6, 0.0], prompt(11), 2.0)[0]
+        assert_close(maps.scores[:, :, row : row + 1], read_maps(pack, attention, single).scores, atol=1e-3, rtol=1e-4)
+
+
+def test_several_positive_prompts_are_averaged(pack: dict[str, Any]) -> None:
+    base = tiny_flux()
+    one, other = (one_step(pack, base, Setting(positive=prompt(seed))).scores for seed in (1, 31))
+    both = one_step(pack, base, two_positive_prompts()).scores
+    assert_close(both, (one + other) / 2, atol=1e-3, rtol=1e-4)
+
+
+def test_an_area_prompt_is_left_out(pack: dict[str, Any]) -> None:
+    import nodes
+
+    base = tiny_flux()
+    whole = one_step(pack, base, plain()).scores
+    assert_close(one_step(pack, base, area_beside_a_whole_prompt()).scores, whole, atol=1e-3, rtol=1e-4)
+    # ComfyUI gives the negative a copy of the positive's area, under the positive's own identifier. Here the area
+    # is as large as the picture, so that its size alone would not tell.
+    area = nodes.ConditioningSetArea().append(prompt(31), 512, 512, 0, 0, 1.0)[0]
+    large = one_step(pack, base, Setting(positive=prompt(1) + area, cfg=2.0)).scores
+    assert_close(large, whole, atol=1e-3, rtol=1e-4)
+
+
+def test_steps_without_a_positive_prompt_are_left_out(pack: dict[str, Any]) -> None:
+    setting = prompts_by_timestep()
+    base = tiny_flux()
+    model, attention = apply(pack, base)
+    every, attention_every = apply(pack, base)
+    maps = read_maps(pack, attention, sample(model, setting, "KSampler", steps=12))
+    whole = read_maps(pack, attention_every, sample(every, plain(), "KSampler", steps=12))
+    sampling = base.get_model_object("model_sampling")
+    high, low = sampling.percent_to_sigma(0.5), sampling.percent_to_sigma(0.6)
+    assert maps.sigmas == tuple(sigma for sigma in whole.sigmas if sigma >= high or sigma <= low) != whole.sigmas
+
+
+def test_lora_reaches_the_concepts(pack: dict[str, Any]) -> None:
+    """The concepts run through the text stream with the LoRA: as through a model that it was merged into."""
+    weights, update = tiny_weights(), lora_weights()
+    for name in list(update):
+        if name.endswith(".lora_up.weight"):
+            key = name.removeprefix("diffusion_model.").replace(".lora_up", "")
+            weights[key] = weights[key] + update[name] @ update[name.replace("_up", "_down")]
+    merged = one_step(pack, tiny_flux(weights=weights), plain()).scores
+    assert_close(one_step(pack, tiny_flux(), lora()).scores, merged, atol=1e-3, rtol=1e-4)
+    assert (one_step(pack, tiny_flux(), plain()).scores - merged).abs().max() > 0.1
+
+
+FIRST_BLOCK = [
+    # In the first block nothing has mixed yet, so what a setting does to the scores is known exactly.
+    (attn1_patches, "output", None),
+    (attn1_patches, "cross_attention", 1.2),
+    (attn1_patches, "value", 0.8),
+    (attention_override, "output", 0.9),
+    (attention_override, "value", 1.0),
+    (kontext_two_references, "cross_attention", 1.0),
+    (kontext_two_references, "value", 1.0),
+    (kontext_index, "cross_attention", 1.0),
+    (controlnet, "output", 1.0),
+    (skip_layer_guidance, "output", 1.0),
+    (double_block_replacement, "output", 1.0),
+]
+
+
+@pytest.mark.parametrize(("make", "projection", "factor"), FIRST_BLOCK)
+def test_first_block(pack: dict[str, Any], make: Callable[[], Setting], projection: str, factor: float | None) -> None:
+    base = tiny_flux()
+    setting = make()
+    scores = one_step(pack, base, setting, projection=projection).scores[0]
+    usual = one_step(pack, base, plain(), projection=projection).scores[0]
+    if factor is not None:
+        assert_close(scores[0], factor * usual[0], atol=1e-3, rtol=1e-4)
+    moved = (scores[2] - usual[2]).abs().max()
+    assert moved < 1e-3 if make is skip_layer_guidance else moved > 0.01
+
+
+def test_kontext_with_reference_timestep_zero(pack: dict[str, Any]) -> None:
+    """ComfyUI's `index_timestep_zero` (and Flux KV Cache, which sets it) is made for FLUX.2 and fails on FLUX.1."""
+    setting = kontext("index_timestep_zero")
+    base = tiny_flux()
+    errors = []
+    for model in (base, apply(pack, base)[0]):
+        with pytest.raises(RuntimeError) as error:
+            sample(model, setting, "KSampler")
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
+
+
+def test_easy_cache_leaves_out_the_steps_it_skips(pack: dict[str, Any]) -> None:
+    base = tiny_flux()
+    model, attention = apply(pack, base)
+    usual, attention_usual = apply(pack, base)
+    setting = easy_cache()
+    maps = read_maps(pack, attention, sample(setting.patch(model), setting, "KSampler"))
+    whole = read_maps(pack, attention_usual, sample(usual, plain(), "KSampler", steps=setting.steps))
+    assert set(maps.sigmas) < set(whole.sigmas)
+    assert torch.equal(maps.scores[:2], whole.scores[:2])
+
+
+@pytest.mark.parametrize("how", ["fp8", "offloaded", "quantised"])
+def test_weights_in_other_forms(pack: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp8 weights, weights that stay in main memory with a LoRA on top, GGUF-like layers."""
+    import comfy.ops
+    from comfy.model_patcher import ModelPatcher
+
+    class Quantised(comfy.ops.manual_cast):
+        class Linear(comfy.ops.manual_cast.Linear):
+            """As GGUF nodes do: the stored weight is packed, and no one but the layer knows how to read it."""
+
+            def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *_: Any, **__: Any) -> None:
+                weight = state[prefix + "weight"]
+                self.scale = weight.abs().max() / 127
+                packed = (weight / self.scale).round().to(torch.int8).flatten()
+                self.weight = torch.nn.Parameter(packed, requires_grad=False)
+                self.bias = torch.nn.Parameter(state[prefix + "bias"], requires_grad=False)
+
+            def forward(self, x: Tensor) -> Tensor:
+                weight = self.weight.view(self.out_features, -1).to(x.dtype) * self.scale.to(x.dtype)
+                return torch.nn.functional.linear(x, weight, self.bias.to(x.dtype))
+
+    setting = Setting(cfg=2.0)
+    base = tiny_flux()
+    exact = one_step(pack, base, setting).scores
+    if how == "fp8":
+        base = tiny_flux(torch.float8_e4m3fn)
+        assert base.model.diffusion_model.txt_in.weight.dtype == torch.float8_e4m3fn
+    elif how == "quantised":
+        base = tiny_flux(custom_operations=Quantised)
+        assert base.model.diffusion_model.txt_in.weight.ndim == 1
+    else:
+        exact = one_step(pack, base, Setting(cfg=2.0, patch=add_lora)).scores
+        base, load = add_lora(tiny_flux()), ModelPatcher.load
+        monkeypatch.setattr(ModelPatcher, "load", lambda self, device, **_: load(self, device, 1))
+    without = sample(base, setting, "KSampler")
+    if how == "offloaded":
+        assert base.model.model_lowvram
+    model, attention = apply(pack, base)
+    picture = sample(model, setting, "KSampler")
+    assert torch.equal(picture, without)
+    scores = read_maps(pack, attention, picture).scores
+    error = (scores[0] - exact[0]).abs().mean() / exact[0].std()
+    assert error < (0.2 if how in ("fp8", "quantised") else 1e-5), error
+
+
+@pytest.mark.slow
+def test_compiled_model(pack: dict[str, Any]) -> None:
+    """ComfyUI's Torch Compile Model, without a compiler behind the tracing: that is what could trip over the pack."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    base = tiny_flux(weights=tiny_weights(depth=1))
+    maps = one_step(pack, base, plain())
+    picture = ksampler(base, prompt(1), steps=1)
+    model, attention = apply(pack, base)
+    set_torch_compile_wrapper(model, backend="eager")
+    assert torch.equal(ksampler(model, prompt(1), steps=1), picture)
+    assert_close(read_maps(pack, attention, picture).scores, maps.scores, atol=1e-3, rtol=1e-4)
