@@ -58,8 +58,8 @@ class Server:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=BASE)
         try:
             while not self.answers():
-                if time.monotonic() - line.started > 300:
-                    raise Failure("ComfyUI did not answer within five minutes", self.log)
+                if time.monotonic() - line.started > 600:
+                    raise Failure("ComfyUI did not answer within ten minutes", self.log)
                 time.sleep(0.25)
                 line.update()
             line.end(self.url)
