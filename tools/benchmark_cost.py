@@ -318,7 +318,7 @@ def memory_report(plain: Any, patched: Any, args: argparse.Namespace) -> tuple[s
     lines = [
         f"The pack made {len(square)} tensors of (tokens x tokens) and {len(vectors)} of (blocks x tokens x hidden). "
         f"Held after each double block: {', '.join(f'{size / 1024:.0f}' for size in held)} KiB.",
-        "Its largest tensors, all gone before the block's own peak, in its MLP:",
+        "Its largest tensors, none of which lasts longer than its block's attention:",
         "",
         "| in | operation | shape | dtype | MiB | times |",
         "|---|---|---|---|---|---|",
