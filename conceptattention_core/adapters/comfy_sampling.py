@@ -136,8 +136,8 @@ class EvaluationRecorder:
             if hooks.missing_blocks:
                 blocks = ", ".join(map(str, hooks.missing_blocks))
                 self.recorder.skip(
-                    f"Double block {blocks} did not pass on ComfyUI's attention patches: another node replaces or skips "
-                    "it. Remove that node from this model."
+                    f"Double block {blocks} did not pass on ComfyUI's attention patches: another node replaces or "
+                    "skips it. Remove that node from this model."
                 )
             else:
                 sigma = float(options["sigmas"][0])
