@@ -1,8 +1,8 @@
 """Stage 3: the Flux and its text encoders, by rectified flow on latents and captions.
 
-There is no loss on concept maps. Most steps run on scenes drawn at half size, whose patches sit where the patches of a
-full-size picture would, then the model moves to full size. The learning rate is constant until it falls to zero over
-the last part of that phase.
+There is no loss on concept maps. Whole scenes drawn small teach layout cheaply (their patches sit where those of a
+full-size picture would), close-ups teach what the nouns look like, whole scenes at full size finish the model. The
+learning rate is constant until it falls to zero over the last part of the last phase.
 """
 
 from __future__ import annotations
