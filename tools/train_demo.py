@@ -32,7 +32,7 @@ def main() -> None:
     for kind, pictures, steps, batch in (
         ("small", 8000, 2000, 32),
         ("closeup", 6000, 1000, 32),
-        ("full", 3000, 1200, 12),
+        ("full", 3000, 2000, 12),
     ):
         parser.add_argument(f"--{kind}-pictures", type=int, default=pictures)
         parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps on these pictures")
@@ -47,10 +47,11 @@ def main() -> None:
     closeup = latent_set(options.work, vae, "closeup", options.closeup_pictures)
     full = latent_set(options.work, vae, "full", options.full_pictures)
     vocabulary = train_flow.vocabulary_of(small, tokenizers, options.seed)
+    windows = train_flow.Phase(closeup, options.closeup_steps, options.closeup_batch)
     phases = [
         train_flow.Phase(small, options.small_steps, options.small_batch, stride=2.0),
-        train_flow.Phase(closeup, options.closeup_steps, options.closeup_batch),
-        train_flow.Phase(full, options.full_steps, options.full_batch),
+        windows,
+        train_flow.Phase(full, options.full_steps, options.full_batch, beside=windows),
     ]
     model, loss = train_flow.train(options.work, phases, tokenizers, vocabulary, options.seed)
     quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))

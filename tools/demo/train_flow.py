@@ -1,8 +1,8 @@
 """Stage 3: the Flux and its text encoders, by rectified flow on latents and captions.
 
 There is no loss on concept maps. Whole scenes drawn small teach layout cheaply (their patches sit where those of a
-full-size picture would), close-ups teach what the nouns look like, whole scenes at full size finish the model. The
-learning rate is constant until it falls to zero over the last part of the last phase.
+full-size picture would), close-ups teach what the nouns look like, whole scenes at full size, in turns with more
+close-ups, finish the model. The learning rate is constant until it falls to zero over the last part of the last phase.
 """
 
 from __future__ import annotations
@@ -36,12 +36,16 @@ SAVE_EVERY = 200
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` steps on one set of latents, whose neighbouring patches are `stride` positions apart."""
+    """`steps` steps on one set of latents, whose neighbouring patches are `stride` positions apart.
+
+    beside: what every other step uses instead.
+    """
 
     data: LatentSet
     steps: int
     batch: int
     stride: float = 1.0
+    beside: Phase | None = None
 
 
 class DemoModel(nn.Module):
@@ -129,9 +133,10 @@ def _batches(
     for phase in phases:
         for step in range(max(start, first), first + phase.steps):
             rng = np.random.default_rng((seed, step))
-            rows = rng.integers(len(phase.data.words), size=phase.batch)
-            tokens = batcher(phase.data.captions(rng, rows), rng, UNKNOWN_WORDS, NOUNS_ONLY)
-            yield step, phase.data.latents[rows].float(), tokens, phase.stride
+            part = phase.beside if phase.beside and step % 2 else phase
+            rows = rng.integers(len(part.data.words), size=part.batch)
+            tokens = batcher(part.data.captions(rng, rows), rng, UNKNOWN_WORDS, NOUNS_ONLY)
+            yield step, part.data.latents[rows].float(), tokens, part.stride
         first += phase.steps
 
 
