@@ -41,7 +41,7 @@ def heat_colors() -> Tensor:
     Lightness rises linearly, so equal steps of share look like equal steps.
     """
     share = np.linspace(0, 1, 256)
-    rgb = oklch_to_rgb(0.13 + 0.84 * share, 0.19 * np.sin(np.pi * share**0.85) + 0.02, 285 + 175 * share)
+    rgb = oklch_to_rgb(0.13 + 0.84 * share, 0.155 * np.sin(np.pi * share) + 0.02, 285 + 165 * share)
     return torch.from_numpy(rgb).float()
 
 

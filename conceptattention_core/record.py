@@ -79,8 +79,15 @@ class Recorder:
                 f"{low:.3f}). Widen the range in Apply Concept Attention, or use more steps."
             )
             return Run(latents, None, problem, group)
+        scores = torch.stack([self._sums[sigma] / self._counts[sigma] for sigma in self._sums])
+        if not scores.isfinite().all():
+            problem = (
+                "The model computed values that are not numbers, so there are no maps (the picture is probably black). "
+                "Load the model in another precision: bf16 instead of fp16."
+            )
+            return Run(latents, None, problem, group)
         maps = ConceptAttentionMaps(
-            scores=torch.stack([self._sums[sigma] / self._counts[sigma] for sigma in self._sums]),
+            scores=scores,
             concepts=self.concepts.names,
             background_count=self.concepts.background_count,
             blocks=self._blocks,
@@ -129,5 +136,6 @@ class RunStore:
 
 
 def _same_values(wanted: Tensor, made: Tensor) -> bool:
-    """Bitwise equality, the host having perhaps cast its latent to a smaller dtype."""
-    return wanted.shape == made.shape and torch.equal(wanted, made.to(wanted.dtype))
+    """Equality of every value, NaN included, the host having perhaps cast its latent to a smaller dtype."""
+    made = made.to(wanted.dtype)
+    return wanted.shape == made.shape and torch.allclose(wanted, made, rtol=0, atol=0, equal_nan=True)

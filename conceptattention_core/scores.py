@@ -61,6 +61,10 @@ class ConceptPass:
         if output is not None:
             self._scores[block] = dot_scores(output, image_output)
 
+    def release_tokens(self) -> None:
+        """Let the concepts go when the double blocks are done: from there on only scores are held."""
+        self._tokens = self._vec = torch.empty(0)
+
     def stacked_scores(self) -> Tensor:
         """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`."""
         return torch.stack([self._scores[block] for block in self.blocks]).cpu()

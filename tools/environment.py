@@ -18,6 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -119,10 +124,14 @@ def prepare() -> Path:
     """Make sure of the environment, of a ComfyUI and of the pack's place in it. Returns the ComfyUI's folder."""
     chosen = os.environ.get("COMFYUI_PATH")
     own = check_comfyui(Path(chosen).expanduser().resolve()) if chosen else None
-    make_environment()
-    comfyui = own or fetch_comfyui()
-    install_requirements([comfyui / "requirements.txt", ROOT / "requirements-dev.txt"])
-    link_pack()
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        if fcntl:  # a second dev.py waits until the first has made everything
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        make_environment()
+        comfyui = own or fetch_comfyui()
+        install_requirements([comfyui / "requirements.txt", ROOT / "requirements-dev.txt"])
+        link_pack()
     return comfyui
 
 

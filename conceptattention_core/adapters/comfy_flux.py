@@ -122,6 +122,7 @@ class EvaluationRecorder:
     """DIFFUSION_MODEL wrapper: sends the concepts along with one evaluation of the model.
 
     latent_size: ``(H/8, W/8)`` of the run; an evaluation of another size sees only an area of the picture.
+    What cannot be recorded is skipped, and the reader is told: a sampling run never fails for the maps' sake.
     """
 
     recorder: Recorder
@@ -142,19 +143,9 @@ class EvaluationRecorder:
         **kwargs: Any,
     ) -> Tensor:
         options = dict(transformer_options or {})
-        sigma = float(options["sigmas"][0])
-        rows = positive_rows(options, self.guider, x.shape[0])
-        hooks = None
-        if rows is not None and self.recorder.wants(sigma):
-            if tuple(x.shape[-2:]) == self.latent_size:
-                flux: Flux = executor.class_obj
-                hooks = FluxPass.start(flux, self.recorder, rows, x.dtype, timestep, context, guidance)
-                options["patches"] = hooks.patches(options.get("patches", {}))
-            else:
-                self.recorder.skip(
-                    "Every prompt of this run is limited to an area of the picture (Conditioning Set Area), so no "
-                    "evaluation saw the whole of it. Add a prompt for the whole picture, or use Conditioning Set Mask."
-                )
+        hooks = self.start(executor.class_obj, x, timestep, context, guidance, options)
+        if hooks is not None:
+            options["patches"] = hooks.patches(options.get("patches", {}))
         velocity = executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
         if hooks is not None:
             missing = sorted(set(range(len(executor.class_obj.double_blocks))) - set(hooks.concepts.blocks))
@@ -164,26 +155,60 @@ class EvaluationRecorder:
                     "node replaces or skips it. Remove that node from this model, or apply it after sampling the maps."
                 )
             else:
+                sigma = float(options["sigmas"][0])
                 self.recorder.add(sigma, hooks.concepts.blocks, hooks.concepts.stacked_scores())
         return velocity
 
+    def start(
+        self,
+        flux: Flux,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        guidance: Tensor | None,
+        options: dict[str, Any],
+    ) -> FluxPass | None:
+        """The concept pass for one evaluation, or None where there is nothing to record."""
+        uuids, positive = options.get("uuids"), positive_prompts(self.guider)
+        if not uuids or not positive or "sigmas" not in options:
+            self.recorder.skip(
+                "This run's guider does not say which prompt is the positive prompt. Sample with KSampler, or with the "
+                "guider of ComfyUI's own Basic Guider, CFG Guider, Dual CFG Guider or Perp-Neg Guider node."
+            )
+            return None
+        # Samplers with churn start above the schedule's 1.0, which is its first percent all the same.
+        if not self.recorder.wants(min(float(options["sigmas"][0]), 1.0)) or positive.isdisjoint(uuids):
+            return None
+        if tuple(x.shape[-2:]) != self.latent_size or len(x) != len(uuids) * self.recorder.batch:
+            self.recorder.skip(
+                "No evaluation of the model saw the whole picture and batch. If every prompt is limited to an area of "
+                "the picture (Conditioning Set Area), add a prompt for the whole picture or use Conditioning Set Mask. "
+                "If another node shows the model a part of the picture or batch at a time, remove that node."
+            )
+            return None
+        rows = positive_rows(uuids, positive, self.recorder.batch)
+        return FluxPass.start(flux, self.recorder, rows, x.dtype, timestep, context, guidance)
 
-def positive_rows(options: dict[str, Any], guider: Any, total: int) -> slice | list[int] | None:
-    """Batch rows of one evaluation that carry the positive prompt, or None where it holds only negative ones.
+
+def positive_prompts(guider: Any) -> set[Any]:
+    """Identifiers of the positive prompts of a run; none where a guider of its own kind names its prompts otherwise.
+
+    ComfyUI gives each prompt with an area a partner among the others, under the same identifier: those do not tell.
+    """
+    prompts: dict[str, list[dict[str, Any]]] = getattr(guider, "conds", {})
+    others = {prompt["uuid"] for kind in prompts if kind != "positive" for prompt in prompts[kind] or []}
+    return {prompt["uuid"] for prompt in prompts.get("positive", [])} - others
+
+
+def positive_rows(uuids: list[Any], positive: set[Any], batch: int) -> slice | list[int]:
+    """Batch rows of one evaluation that carry a positive prompt.
 
     ComfyUI stacks several prompts' copies of the batch in one evaluation, in any order. Guiders number them as they
     like (`cond_or_uncond` differs between CFGGuider and DualCFGGuider), so the prompts' own identifiers decide.
     """
-    positive = {cond["uuid"] for cond in guider.conds["positive"]}
-    chunk = total // len(options["uuids"])
     rows = [
-        position * chunk + row
-        for position, prompt in enumerate(options["uuids"])
-        if prompt in positive
-        for row in range(chunk)
+        position * batch + row for position, prompt in enumerate(uuids) if prompt in positive for row in range(batch)
     ]
-    if not rows:
-        return None
     adjacent = rows == list(range(rows[0], rows[-1] + 1))
     return slice(rows[0], rows[-1] + 1) if adjacent else rows  # a slice needs no copy of the keys and values
 
@@ -192,12 +217,14 @@ def positive_rows(options: dict[str, Any], guider: Any, total: int) -> slice | l
 class FluxPass:
     """One evaluation's attention patches: they feed the concept pass and change nothing.
 
-    rows: batch rows that carry the positive prompt; image_tokens: h * w, reference images' tokens not counted.
+    rows: those of the evaluation's `batch` that carry the positive prompt.
+    image_tokens: h * w, reference images' tokens not counted.
     """
 
     flux: Flux
     concepts: ConceptPass
     rows: slice | list[int]
+    batch: int
     image_tokens: int
 
     @classmethod
@@ -212,11 +239,11 @@ class FluxPass:
         guidance: Tensor | None,
     ) -> FluxPass:
         """Embed the concepts for this evaluation. timestep, guidance: ``(B,)``; context: ``(B, T, context_dim)``."""
-        timestep = timestep[rows]
+        batch, timestep = len(timestep), timestep[rows]
         vec = concept_vector(flux, dtype, timestep, None if guidance is None else guidance[rows])
         embeddings = recorder.concepts.embeddings.to(device=context.device, dtype=context.dtype)
         tokens = flux.txt_in(embeddings).expand(len(timestep), -1, -1)
-        return cls(flux, ConceptPass(tokens, vec, recorder.projection), rows, math.prod(recorder.grid))
+        return cls(flux, ConceptPass(tokens, vec, recorder.projection), rows, batch, math.prod(recorder.grid))
 
     def patches(self, others: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """The call's patches with ours last, so that they see what other packs' patches made of the tensors."""
@@ -239,11 +266,16 @@ class FluxPass:
         if extra_options["block_type"] == "double":
             block = extra_options["block_index"]
             image = self.image_slice(extra_options)
+            # A block that another node runs on a part of the tokens or batch, or once more, is none of the model's.
+            if len(k) != self.batch or k.shape[2] < image.stop or block in self.concepts.blocks:
+                return {}
             keys = k[self.rows, :, image]
             if pe is not None:
                 keys = apply_rope1(keys, (pe[self.rows] if len(pe) > 1 else pe)[:, :, image])
             stream = text_stream(self.flux.double_blocks[block])
             self.concepts.attend(block, stream, keys, v[self.rows, :, image])
+        else:
+            self.concepts.release_tokens()
         return {}
 
     def score(self, attention: Tensor, extra_options: dict[str, Any]) -> Tensor:

@@ -48,10 +48,7 @@ def latent_set(folder: Path, model: Autoencoder, size: int, count: int) -> Laten
             latents = torch.cat([_encoded(model, batch.to(device)) for batch in images.split(20)])
             words = [[list(one.objects), list(one.grounds), one.sky] for one in scenes]
             common.save(path, latents=latents, words=words)
-            print(
-                f"latents {size} px: {start + CHUNK}/{count}, mean {latents.float().mean():.3f}, std {latents.float().std():.3f}",
-                flush=True,
-            )
+            print(f"latents {size} px: {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
         parts.append(common.load(path))
     model.to("cpu")
     return LatentSet(

@@ -99,14 +99,17 @@ class Batcher:
 
 
 class TextEncoders(nn.Module):
-    """`Tokens` -> context (B, 32, 128) from T5, padding attended as ComfyUI does for Flux, and pooled (B, 64) from CLIP."""
+    """`Tokens` -> context (B, 32, 128) from T5 and pooled (B, 64) from CLIP.
+
+    Padding is attended to, as ComfyUI does for Flux.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.t5 = T5EncoderModel(
             T5Config(vocab_size=len(vocabulary.t5) + 1, feed_forward_proj="gated-gelu", dropout_rate=0.0, **T5_SIZES)
         )
-        clip = CLIPTextConfig(vocab_size=len(vocabulary.clip) + 1, bos_token_id=None, eos_token_id=None, **CLIP_SIZES)
+        clip = CLIPTextConfig(vocab_size=len(vocabulary.clip) + 1, bos_token_id=1, eos_token_id=2, **CLIP_SIZES)
         self.clip = CLIPTextModel(clip)
 
     def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:

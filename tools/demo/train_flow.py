@@ -1,7 +1,8 @@
 """Stage 3: the Flux and its text encoders, by rectified flow on latents and captions.
 
-There is no loss on concept maps. Most steps run on scenes drawn at half size, whose patches sit where the patches of a full-size picture would, then the
-model moves to full size. The learning rate is constant until it falls to zero over the last part of that phase.
+There is no loss on concept maps. Most steps run on scenes drawn at half size, whose patches sit where the patches of a
+full-size picture would, then the model moves to full size. The learning rate is constant until it falls to zero over
+the last part of that phase.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ..scenes import HELD_OUT, scene
 from . import common
 from .vae import Autoencoder
 
-CROP, BATCH, SCENES = 128, 8, 1500
+CROP, BATCH, SCENES = 128, 8, 800
 RATE, DECODER_RATE, WARMUP = 2e-3, 1.5e-3, 60
 NOISE, DECODER_NOISE = 0.2, 0.1
 MOMENTS = 0.02

@@ -1,0 +1,250 @@
+"""Save the workflows with ComfyUI's real front end: the demo (in API form, too), and the same with stock Flux loaders.
+
+    python3 dev.py serve
+    .venv/bin/python -m tools.save_workflows --url http://127.0.0.1:8188
+
+A workflow is written down below; the front end makes its nodes, wires and arranges them, and exports the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tools.front_end import export, find_browser, fit_view, open_front_end
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+DEMO, FLUX, API = "Concept Attention Demo.json", "Concept Attention Flux.json", "api/demo.json"
+
+PROMPT = "a house and the sun on the grass under the sky"
+CONCEPTS = ("house", "sun", "grass")
+BACKGROUND = "background"
+GAP = 40
+TITLE = 30
+"""Height of a node's title bar, which the front end draws above the node's position."""
+HEAD = 60
+"""Height of a group's title."""
+DEMO_SEED = 1
+
+DEMO_NOTE = """## Concept Attention: the demo
+
+*Queue it (Ctrl + Enter): it takes seconds, even without a GPU.*
+
+**1** Load Demo Flux brings a tiny Flux that draws cartoon scenes.
+**2** Apply Concept Attention: your concepts ride along while the sampler makes the picture. It does not change it.
+**3** Each Concept Attention node reads one concept: a heat map, a mask, and an overlay of all concepts. Change a
+`threshold` and queue again: nothing is sampled again.
+
+Concepts compete for every place in the picture. What you do not name goes to `background`.
+
+For a help page select a node and press the **i** in its toolbox."""
+
+FLUX_NOTE = """## Concept Attention on Flux
+
+Any FLUX.1 model will do: schnell, dev, Krea, Fill, Kontext; fp8, GGUF or with LoRAs. Choose your files in the three
+loaders on the left. For schnell 4 steps are enough.
+
+- diffusion_models/**flux1-dev.safetensors**
+- text_encoders/**t5xxl_fp8_e4m3fn.safetensors** and **clip_l.safetensors**
+- vae/**ae.safetensors**
+
+Write what to look for in Apply Concept Attention; each Concept Attention node reads one of the concepts. Use `mask` for
+inpainting or regional edits like any other mask."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A node to make. inputs: values of its widgets, and for sockets `(name, output index)` of another item."""
+
+    name: str
+    type: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A workflow: its nodes in the order of their numbers, and their places: columns of names, under group titles."""
+
+    items: list[Item]
+    groups: dict[str, list[list[str]]]
+
+
+def plan(
+    loaders: list[Item], prompt: list[Item], sources: dict[str, Any], note: str, pixels: int, seed: int, save: bool
+) -> Plan:
+    """What both workflows have in common, behind the nodes that load a model and encode the prompt.
+
+    sources: the sockets where model, clip, vae and positive come from. save: pictures to files instead of previews.
+    """
+    apply = Item(
+        "apply",
+        "ConceptAttentionApply",
+        {"model": sources["model"], "clip": sources["clip"], "concepts": "\n".join(CONCEPTS), "background": BACKGROUND},
+        size=(340, 300),
+    )
+    sampling = {"steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    seeding = {"seed": seed, "control_after_generate": "fixed"}
+    sockets = {"positive": sources["positive"], "negative": ("negative", 0), "latent_image": ("latent", 0)}
+    items = [
+        *loaders,
+        *prompt,
+        Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt"),
+        Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, size=(340, 0)),
+        apply,
+        Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(340, 0)),
+        Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(340, 0)),
+        shown("picture", ("decode", 0), "Picture", save),
+    ]
+    record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0)}
+    for concept in (*CONCEPTS, BACKGROUND):
+        inputs = {**record, "image": ("decode", 0), "concept": concept}
+        items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
+        items.append(shown(f"heatmap {concept}", (concept, 1), f"Heat map: {concept}", save))
+    first = CONCEPTS[0]
+    items.append(shown("overlay", (first, 2), "Overlay of all concepts", save))
+    if save:
+        items.append(Item("mask as image", "MaskToImage", {"mask": (first, 0)}))
+        items.append(shown("mask", ("mask as image", 0), f"Mask: {first}", save))
+    else:
+        items.append(Item("mask", "MaskPreview", {"mask": (first, 0)}, f"Mask: {first}", (300, 340)))
+    items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
+    items.append(shown("labels", ("label map", 2), "Label map of all concepts", save))
+    items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 460)))
+    second, third = CONCEPTS[1:]
+    groups = {
+        "1  A Flux, and what it is to draw": [
+            ["note", *(item.name for item in loaders)],
+            [*(item.name for item in prompt), "negative", "latent"],
+        ],
+        "2  Sample, while the concepts ride along": [["apply", "sampler"], ["decode", "picture", "overlay"]],
+        "3  Read: one node a concept": [
+            [first, f"heatmap {first}", second, f"heatmap {second}"],
+            [third, f"heatmap {third}", BACKGROUND, f"heatmap {BACKGROUND}"],
+            ["mask", "label map", "labels"],
+        ],
+    }
+    return Plan(items, groups)
+
+
+def shown(name: str, source: tuple[str, int], title: str, save: bool) -> Item:
+    """A picture for a person to see, or one for `dev.py demo` to find by its prefix."""
+    if save:
+        return Item(name, "SaveImage", {"images": source, "filename_prefix": f"demo/{name.split()[0]}"}, title)
+    return Item(name, "PreviewImage", {"images": source}, title, (300, 340))
+
+
+def text(inputs: dict[str, Any]) -> Item:
+    return Item("prompt", "CLIPTextEncode", {"text": PROMPT, **inputs}, "Prompt", (340, 140))
+
+
+def demo(save: bool = False) -> Plan:
+    """The workflow that runs anywhere, on the demo model."""
+    loaders = [Item("model", "ConceptAttentionDemoModel", size=(340, 0))]
+    sources = {"model": ("model", 0), "clip": ("model", 1), "vae": ("model", 2), "positive": ("prompt", 0)}
+    return plan(loaders, [text({"clip": ("model", 1)})], sources, DEMO_NOTE, 256, DEMO_SEED, save)
+
+
+def flux() -> Plan:
+    """The same on a full Flux, with the stock loaders."""
+    clips = {"clip_name1": "t5xxl_fp8_e4m3fn.safetensors", "clip_name2": "clip_l.safetensors", "type": "flux"}
+    loaders = [
+        Item("model", "UNETLoader", {"unet_name": "flux1-dev.safetensors"}, size=(340, 0)),
+        Item("clip", "DualCLIPLoader", clips, size=(340, 0)),
+        Item("vae", "VAELoader", {"vae_name": "ae.safetensors"}, size=(340, 0)),
+    ]
+    guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(340, 0))
+    sources = {"model": ("model", 0), "clip": ("clip", 0), "vae": ("vae", 0), "positive": ("guidance", 0)}
+    return plan(loaders, [text({"clip": ("clip", 0)}), guidance], sources, FLUX_NOTE, 1024, 0, save=False)
+
+
+BUILD = """async ({items, groups, gap, title, head}) => {
+    app.graph.clear();
+    const nodes = {};
+    for (const item of items) {
+        const node = LiteGraph.createNode(item.type);
+        if (!node) throw new Error(`the server has no node ${item.type}`);
+        app.graph.add(node);
+        nodes[item.name] = node;
+        if (item.title) node.title = item.title;
+        for (const [name, value] of Object.entries(item.inputs)) {
+            if (Array.isArray(value)) continue;
+            const widget = node.widgets.find((widget) => widget.name === name) ?? (name ? null : node.widgets[0]);
+            if (!widget) throw new Error(`${item.type} has no widget ${name}`);
+            widget.value = value;
+        }
+    }
+    for (const item of items) {
+        for (const [name, value] of Object.entries(item.inputs)) {
+            if (!Array.isArray(value)) continue;
+            const slot = nodes[item.name].inputs.findIndex((input) => input.name === name);
+            if (slot < 0 || !nodes[value[0]].connect(value[1], nodes[item.name], slot))
+                throw new Error(`cannot connect ${value} to ${name} of ${item.name}`);
+        }
+    }
+    for (const item of items) {
+        const node = nodes[item.name], least = node.computeSize();
+        node.setSize(item.size ? [Math.max(item.size[0], least[0]), Math.max(item.size[1], least[1])] : least);
+    }
+    let x = 0;
+    for (const [name, columns] of Object.entries(groups)) {
+        const left = x, members = [];
+        let bottom = 0;
+        for (const column of columns) {
+            let y = head + title, width = 0;
+            for (const key of column) {
+                nodes[key].pos = [x, y];
+                y += nodes[key].size[1] + title + gap / 2;
+                width = Math.max(width, nodes[key].size[0]);
+            }
+            bottom = Math.max(bottom, y - title);
+            x += width + gap;
+        }
+        const group = new LiteGraph.LGraphGroup(name);
+        app.graph.add(group);
+        group.pos = [left - gap / 2, 0];
+        group.size = [x - left, bottom];
+        x += gap;
+    }
+    app.graph.setDirtyCanvas(true, true);
+}"""
+
+
+def build(page: Page, wanted: Plan) -> None:
+    """Make the nodes in the front end, connect and arrange them."""
+    items = [vars(item) for item in wanted.items]
+    page.evaluate(BUILD, {"items": items, "groups": wanted.groups, "gap": GAP, "title": TITLE, "head": HEAD})
+
+
+def write(name: str, content: Any) -> None:
+    target = WORKFLOWS / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8188", help="a server with the pack, default %(default)s")
+    url = parser.parse_args().url
+    browser = find_browser()
+    if not browser:
+        parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
+    with open_front_end(url, browser) as page:
+        for name, wanted in ((DEMO, demo()), (FLUX, flux())):
+            build(page, wanted)
+            fit_view(page)
+            write(name, export(page)["workflow"])
+        build(page, demo(save=True))
+        nodes = export(page)["output"]
+        write(API, {number: nodes[number] for number in sorted(nodes, key=int)})
+
+
+if __name__ == "__main__":
+    main()
