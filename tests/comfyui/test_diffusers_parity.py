@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
-from einops import rearrange
+from conceptattention_core.adapters.diffusers_encode import image_ids
+from conceptattention_core.adapters.diffusers_encode import pack as to_tokens
+from conceptattention_core.adapters.diffusers_weights import build_flux
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch.testing import assert_close
 
 from .conftest import recipe_weights
 from .helpers import APPLY, READ, conditioning, run_sampler, table_clip
 
 
-def diffusers_flux(config: dict[str, Any]) -> Any:
-    """The golden case's weights in diffusers' transformer, by diffusers' own converter."""
-    from diffusers import FluxTransformer2DModel
-    from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers as convert
+def from_diffusers(golden: Any, projection: str) -> tuple[Any, torch.Tensor]:
+    """The golden case through diffusers' transformer: maps, and velocity as tokens ``(B, N, 64)``."""
+    config, given = golden.config, golden.tensors
+    transformer = build_flux(recipe_weights(config))
+    parts: Any = dict.fromkeys(["tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"])
+    pipe = FluxPipeline(FlowMatchEulerDiscreteScheduler(), AutoencoderKL(), transformer=transformer, **parts)
+    concepts = Concepts(tuple(f"concept{i}" for i in range(config["concepts"])), 0, given["concepts"])
+    batch = config["batch"]
+    attention = ConceptAttention(pipe, concepts, projection=projection)  # type: ignore[arg-type]
+    with torch.no_grad(), attention:
+        (velocity,) = transformer(
+            hidden_states=to_tokens(given["latent"]),
+            encoder_hidden_states=given["context"],
+            pooled_projections=given["pooled"],
+            timestep=torch.full((batch,), config["timestep"]),
+            img_ids=image_ids((config["latent_h"] // 2, config["latent_w"] // 2)),
+            txt_ids=torch.zeros(config["text_tokens"], 3),
+            guidance=torch.full((batch,), config["guidance"]) if config["guidance_embed"] else None,
+            return_dict=False,
+        )
+    return attention.maps().raw, velocity
 
-    hidden, heads = config["hidden_size"], config["num_heads"]
-    weights = recipe_weights(config)
-    # The converter splits the single blocks' first linear for Flux's own width only: give it its parts in its order.
-    model = FluxTransformer2DModel(
-        num_layers=config["depth"],
-        num_single_layers=config["depth_single_blocks"],
-        attention_head_dim=hidden // heads,
-        num_attention_heads=heads,
-        joint_attention_dim=config["context_in_dim"],
-        pooled_projection_dim=config["vec_in_dim"],
-        guidance_embeds=config["guidance_embed"],
-        axes_dims_rope=tuple(config["axes_dim"]),
-    ).eval()
-    model.load_state_dict(convert(weights))
-    return model
+
+def from_comfyui(golden: Any, pack_nodes: dict[str, Any], projection: str) -> Any:
+    """The golden case through the pack's nodes on ComfyUI's Flux."""
+    config, given = golden.config, golden.tensors
+    words = [f"concept{index}" for index in range(config["concepts"])]
+    settings = {**APPLY, "projection": projection}
+    clip = table_clip(words, given["concepts"][0])
+    model, attention = pack_nodes["ConceptAttentionApply"].execute(golden.model, clip, ",".join(words), **settings)
+    positive = conditioning(given["context"], given["pooled"], guidance=config["guidance"])
+    sample, _ = run_sampler(model, positive, given["latent"], [config["timestep"], 0.0])
+    return pack_nodes["ConceptAttention"].execute(attention, {"samples": sample}, **READ)[-1]
+
+
+def test_golden_comfyui_and_diffusers_agree(golden: Any, pack: dict[str, Any]) -> None:
+    expected = golden.tensors
+    in_diffusers, velocity = from_diffusers(golden, "output")
+    in_comfyui = from_comfyui(golden, pack, "output")
+    assert_close(velocity, to_tokens(expected["velocity"]), atol=1e-5, rtol=0)
+    assert_close(in_diffusers.scores[0].flatten(-2), expected["scores"], atol=5e-4, rtol=0)
+    saliency = [expected["saliency"], in_diffusers.saliency(0, -1), in_comfyui.saliency(0, -1)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert_close(saliency[one], saliency[other], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("projection", ["cross_attention", "value"])
+def test_other_projections_agree(projection: str, golden: Any, pack: dict[str, Any]) -> None:
+    in_diffusers, _ = from_diffusers(golden, projection)
+    in_comfyui = from_comfyui(golden, pack, projection)
+    assert_close(in_diffusers.saliency(0, -1), in_comfyui.saliency(0, -1), atol=1e-5, rtol=0)
