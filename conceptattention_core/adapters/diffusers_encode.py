@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,12 +36,8 @@ def encode_picture(
     size: tuple[int, int] | None,
     guidance_scale: float,
     max_sequence_length: int,
-    progress: Callable[[], object] = lambda: None,
 ) -> ConceptAttentionMaps:
-    """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`.
-
-    progress: called after each seed's forward.
-    """
+    """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     transformer = require_flux(pipe.transformer)
     if not 0 <= noise_level <= 1:
         raise ValueError(f"noise_level ({noise_level}) must lie between 0, the clean picture, and 1, noise only.")
@@ -62,7 +58,7 @@ def encode_picture(
     device, dtype = latent.device, latent.dtype
     guidance = torch.full((batch,), guidance_scale, device=device) if transformer.config.guidance_embeds else None
     recorded = []
-    for seed in seeds:
+    for seed in pipe.progress_bar(seeds):
         recorder = Recorder(
             concepts, projection, batch, grid, (PATCH_PIXELS * grid[0], PATCH_PIXELS * grid[1]), (0.0, 1.0)
         )
@@ -83,7 +79,6 @@ def encode_picture(
         if run.maps is None:
             raise RuntimeError(run.problem)
         recorded.append(run.maps)
-        progress()
     pipe.maybe_free_model_hooks()
     return join_steps(recorded)
 
