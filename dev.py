@@ -46,7 +46,7 @@ class Server:
         self.command = [str(PYTHON), str(comfyui / "main.py"), "--disable-auto-launch", "--port", str(self.port)]
         # In memory: by default the database lies in ComfyUI's own folder and is locked by whoever else uses that.
         self.command += ["--base-directory", str(BASE), "--database-url", "sqlite:///:memory:"]
-        if "COMFYUI_PATH" in os.environ:
+        if os.environ.get("COMFYUI_PATH"):
             self.command += ["--extra-model-paths-config", str(share_models(comfyui))]
         self.command += arguments
 
@@ -58,8 +58,8 @@ class Server:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=BASE)
         try:
             while not self.answers():
-                if time.monotonic() - line.started > 300:
-                    raise Failure("ComfyUI did not answer within five minutes", self.log)
+                if time.monotonic() - line.started > 600:
+                    raise Failure("ComfyUI did not answer within ten minutes", self.log)
                 time.sleep(0.25)
                 line.update()
             line.end(self.url)

@@ -311,14 +311,15 @@ def memory_report(plain: Any, patched: Any, args: argparse.Namespace) -> tuple[s
     made, held = list_tensors(patched, args)
     counts = {tokens, tokens + args.concepts, tokens + args.text_tokens}
     square = [tensor for tensor in made if sum(length in counts for length in tensor.shape) > 1]
-    vectors = [tensor for tensor in made if math.prod(tensor.shape) >= args.double_blocks * tokens * args.hidden]
+    every_block = args.double_blocks * args.batch * tokens * args.hidden
+    vectors = [tensor for tensor in made if math.prod(tensor.shape) >= every_block]
     extra = f"+ {(with_ - without) / 1024:.1f} KiB; stored scores {stored / 1024:.0f} KiB"
     row = f"| peak memory of a step | {without / MIB:.1f} MiB | {with_ / MIB:.1f} MiB | {extra} "
     row += f"(x {(with_ - without) / stored:.3f}) | at most x 1.05 of the scores |"
     lines = [
         f"The pack made {len(square)} tensors of (tokens x tokens) and {len(vectors)} of (blocks x tokens x hidden). "
         f"Held after each double block: {', '.join(f'{size / 1024:.0f}' for size in held)} KiB.",
-        "Its largest tensors, all gone before the block's own peak, in its MLP:",
+        "Its largest tensors, none of which lasts longer than its block's attention:",
         "",
         "| in | operation | shape | dtype | MiB | times |",
         "|---|---|---|---|---|---|",

@@ -169,7 +169,7 @@ class EvaluationRecorder:
         options: dict[str, Any],
     ) -> FluxPass | None:
         """The concept pass for one evaluation, or None where there is nothing to record."""
-        uuids, positive = options.get("uuids"), positive_prompts(self.guider)
+        uuids, (positive, others) = options.get("uuids"), prompt_ids(self.guider)
         if not uuids or not positive or "sigmas" not in options:
             self.recorder.skip(
                 "This run's guider does not say which prompt is the positive prompt. Sample with KSampler, or with the "
@@ -179,38 +179,38 @@ class EvaluationRecorder:
         # Samplers with churn start above the schedule's 1.0, which is its first percent all the same.
         if not self.recorder.wants(min(float(options["sigmas"][0]), 1.0)) or positive.isdisjoint(uuids):
             return None
-        if tuple(x.shape[-2:]) != self.latent_size or len(x) != len(uuids) * self.recorder.batch:
+        # ComfyUI gives a prompt with an area a partner among the others, under the same identifier: it does not tell.
+        rows = positive_rows(uuids, positive - others, self.recorder.batch)
+        whole = tuple(x.shape[-2:]) == self.latent_size and len(x) == len(uuids) * self.recorder.batch
+        if not rows or not whole:
             self.recorder.skip(
                 "No evaluation of the model saw the whole picture and batch. If every prompt is limited to an area of "
                 "the picture (Conditioning Set Area), add a prompt for the whole picture or use Conditioning Set Mask. "
                 "If another node shows the model a part of the picture or batch at a time, remove that node."
             )
             return None
-        rows = positive_rows(uuids, positive, self.recorder.batch)
-        return FluxPass.start(flux, self.recorder, rows, x.dtype, timestep, context, guidance)
+        # A slice needs no copy of the keys and values.
+        adjacent = rows == list(range(rows[0], rows[-1] + 1))
+        chosen = slice(rows[0], rows[-1] + 1) if adjacent else rows
+        return FluxPass.start(flux, self.recorder, chosen, x.dtype, timestep, context, guidance)
 
 
-def positive_prompts(guider: Any) -> set[Any]:
-    """Identifiers of the positive prompts of a run; none where a guider of its own kind names its prompts otherwise.
-
-    ComfyUI gives each prompt with an area a partner among the others, under the same identifier: those do not tell.
-    """
+def prompt_ids(guider: Any) -> tuple[set[Any], set[Any]]:
+    """Identifiers of a run's positive prompts (a guider of its own kind may have none), and of all others."""
     prompts: dict[str, list[dict[str, Any]]] = getattr(guider, "conds", {})
-    others = {prompt["uuid"] for kind in prompts if kind != "positive" for prompt in prompts[kind] or []}
-    return {prompt["uuid"] for prompt in prompts.get("positive", [])} - others
+    positive = {prompt["uuid"] for prompt in prompts.get("positive", [])}
+    return positive, {prompt["uuid"] for kind in prompts if kind != "positive" for prompt in prompts[kind]}
 
 
-def positive_rows(uuids: list[Any], positive: set[Any], batch: int) -> slice | list[int]:
+def positive_rows(uuids: list[Any], positive: set[Any], batch: int) -> list[int]:
     """Batch rows of one evaluation that carry a positive prompt.
 
     ComfyUI stacks several prompts' copies of the batch in one evaluation, in any order. Guiders number them as they
     like (`cond_or_uncond` differs between CFGGuider and DualCFGGuider), so the prompts' own identifiers decide.
     """
-    rows = [
+    return [
         position * batch + row for position, prompt in enumerate(uuids) if prompt in positive for row in range(batch)
     ]
-    adjacent = rows == list(range(rows[0], rows[-1] + 1))
-    return slice(rows[0], rows[-1] + 1) if adjacent else rows  # a slice needs no copy of the keys and values
 
 
 @dataclass(frozen=True)

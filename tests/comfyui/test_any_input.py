@@ -241,30 +241,69 @@ def other_model(family: str) -> Any:
     import comfy.model_patcher
     import comfy.supported_models as supported
 
+    unet = {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 32,
+        "num_res_blocks": [1],
+        "channel_mult": [1],
+        "transformer_depth": [1],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [1, 1],
+        "use_spatial_transformer": True,
+        "use_temporal_attention": False,
+    }
+    dit = {"in_channels": 16, "out_channels": 16, "depth": 1, "patch_size": 2}
+    double_single = {
+        **dit,
+        "context_in_dim": 32,
+        "hidden_size": 128,
+        "num_heads": 1,
+        "mlp_ratio": 4.0,
+        "depth_single_blocks": 1,
+        "theta": 10000,
+        "qkv_bias": True,
+    }
     configs = {
-        "SD15": {"image_model": None, "model_channels": 32, "num_res_blocks": [1], "channel_mult": [1],
-                 "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "transformer_depth": [1], "context_dim": 768,
-                 "transformer_depth_middle": 1, "transformer_depth_output": [1, 1], "num_heads": 8,
-                 "use_linear_in_transformer": False, "adm_in_channels": None, "use_temporal_attention": False},
-        "SDXL": {"image_model": None, "model_channels": 32, "num_res_blocks": [1], "channel_mult": [1],
-                 "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "transformer_depth": [1], "context_dim": 2048,
-                 "transformer_depth_middle": 1, "transformer_depth_output": [1, 1], "num_head_channels": 32,
-                 "use_linear_in_transformer": True, "adm_in_channels": 2816, "use_temporal_attention": False,
-                 "num_classes": "sequential"},
-        "SD3": {"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 1, "pos_embed_max_size": 8,
-                "num_patches": 64, "input_size": None, "adm_in_channels": 32, "qk_norm": None,
-                "context_embedder_config": {"target": "torch.nn.Linear",
-                                            "params": {"in_features": 32, "out_features": 64}}},
-        "Flux2": {"image_model": "flux2", "in_channels": 16, "out_channels": 16, "patch_size": 1, "vec_in_dim": None,
-                  "context_in_dim": 32, "hidden_size": 128, "mlp_ratio": 3.0, "num_heads": 1, "depth": 1,
-                  "depth_single_blocks": 1, "axes_dim": [32, 32, 32, 32], "theta": 2000, "qkv_bias": False,
-                  "guidance_embed": True, "global_modulation": True, "mlp_silu_act": True, "ops_bias": False,
-                  "txt_ids_dims": [3]},
-        "Chroma": {"image_model": "chroma", "in_channels": 16, "out_channels": 16, "patch_size": 2,
-                   "context_in_dim": 32, "hidden_size": 128, "mlp_ratio": 4.0, "num_heads": 1, "depth": 1, "depth_single_blocks": 1,
-                   "axes_dim": [16, 56, 56], "theta": 10000, "qkv_bias": True, "guidance_embed": False, "in_dim": 64,
-                   "out_dim": 128, "hidden_dim": 128, "n_layers": 1},
-    }  # fmt: skip
+        "SD15": {
+            **unet,
+            "context_dim": 768,
+            "num_heads": 8,
+            "use_linear_in_transformer": False,
+            "adm_in_channels": None,
+        },
+        "SDXL": {
+            **unet,
+            "context_dim": 2048,
+            "num_head_channels": 32,
+            "use_linear_in_transformer": True,
+            "adm_in_channels": 2816,
+            "num_classes": "sequential",
+        },
+        "SD3": {**dit, "pos_embed_max_size": 8, "num_patches": 64, "input_size": None, "adm_in_channels": 32},
+        "Flux2": {
+            **double_single,
+            "image_model": "flux2",
+            "vec_in_dim": None,
+            "axes_dim": [32, 32, 32, 32],
+            "guidance_embed": True,
+            "global_modulation": True,
+            "mlp_silu_act": True,
+            "txt_ids_dims": [3],
+        },
+        "Chroma": {
+            **double_single,
+            "image_model": "chroma",
+            "axes_dim": [16, 56, 56],
+            "in_dim": 64,
+            "out_dim": 128,
+            "hidden_dim": 128,
+            "n_layers": 1,
+            "txt_ids_dims": [],
+            "vec_in_dim": None,
+        },
+    }
     config = getattr(supported, family)(configs[family])
     with torch.device("meta"):
         model = config.get_model({}, "", device=torch.device("meta"))
@@ -287,7 +326,7 @@ def test_another_text_encoder(pack: dict[str, Any], flux: Any, family: str) -> N
     import comfy.text_encoders.sd3_clip as sd3
     from comfy.supported_models_base import ClipTarget
 
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
     targets = {
         "sd1": (comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel),
         "sdxl": (comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLClipModel),
