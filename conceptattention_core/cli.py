@@ -56,7 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--guidance", type=float, default=3.5, help="guidance_scale (default: 3.5)")
 
     parser = argparse.ArgumentParser(
-        prog="python -m conceptattention_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m conceptattention_core",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="{generate,encode}")
     generate = commands.add_parser("generate", parents=[shared], help="make a picture, and its maps")
@@ -75,9 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_generate(options: argparse.Namespace) -> list[Path]:
     """Make a picture and write it with its maps."""
-    from .adapters.diffusers import ConceptAttention
-
     import torch
+
+    from .adapters.diffusers import ConceptAttention
 
     pipe = load_pipeline(options)
     height, width = picture_size(options) or (FULL_SIZE, FULL_SIZE)

@@ -73,10 +73,14 @@ class ConceptMaps:
     ) -> Tensor: ...
 
     @overload
-    def mask(self, concept: str, method: MaskMethod = ..., *, output: Literal["numpy"], **settings: Any) -> np.ndarray: ...
+    def mask(
+        self, concept: str, method: MaskMethod = ..., *, output: Literal["numpy"], **settings: Any
+    ) -> np.ndarray: ...
 
     @overload
-    def mask(self, concept: str, method: MaskMethod = ..., *, output: Literal["pil"], **settings: Any) -> Image.Image: ...
+    def mask(
+        self, concept: str, method: MaskMethod = ..., *, output: Literal["pil"], **settings: Any
+    ) -> Image.Image: ...
 
     def mask(
         self,
@@ -143,17 +147,20 @@ class ConceptMaps:
     def _shares(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:
         """``(1, C, h, w)``, or ValueError where there are several pictures."""
         if len(self) != 1:
-            raise ValueError(f"These are the maps of {len(self)} pictures. Say which one you mean: maps[0], maps[1] ...")
+            raise ValueError(f"These are the maps of {len(self)} pictures. Say which one: maps[0], maps[1] ...")
         return self.raw.saliency(first_block, last_block, temperature)
 
 
 def picture_tensor(image: Picture) -> Tensor:
-    """A picture as ``(1, H, W, 3)`` float32 0..1. image: PIL, or an array or tensor ``(H, W, 3 or 4)``, 0..1 or uint8."""
-    if isinstance(image, Image.Image):
+    """A picture as ``(1, H, W, 3)`` float32 0..1.
+
+    image: PIL, or an array or tensor ``(H, W, 3 or 4)``, 0..1 or uint8. Raises ValueError on another shape.
+    """
+    if not isinstance(image, np.ndarray | Tensor):
         image = np.array(image.convert("RGB"))
     pixels = torch.as_tensor(image)
     if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
-        raise ValueError(f"A picture is (height, width, 3), not {tuple(pixels.shape)}. Give one picture, channels last.")
+        raise ValueError(f"A picture is (height, width, 3), not {tuple(pixels.shape)}: one, with channels last.")
     scale = 255 if pixels.dtype == torch.uint8 else 1
     return pixels[None, ..., :3].float().cpu() / scale
 

@@ -3,10 +3,10 @@
     python tools/demo_tokenizers.py --comfyui COMFYUI
 
 The demo's text encoders know some forty pieces of text each (their ids stand in demo_text_encoders.safetensors), so
-only those are written, with T5's score of each and with the CLIP merges that build them. Words made of known pieces come
-out exactly as the full tokenizers cut them: the best cut of a word among all pieces is still the best among fewer, and
-so is each merge. All other text becomes pieces that the demo does not know. Run it again when the demo has been trained
-on other words; `tests/comfyui/test_diffusers_demo.py` compares the two.
+only those are written, with T5's score of each and with the CLIP merges that build them. Words made of known pieces
+come out exactly as the full tokenizers cut them: the best cut of a word among all pieces is still the best among fewer,
+and so is each merge. All other text becomes pieces that the demo does not know. Run it again when the demo has been
+trained on other words; `tests/comfyui/test_diffusers_demo.py` compares the two.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "demo_model")
     options = parser.parse_args()
     with safe_open(options.folder / "demo_text_encoders.safetensors", "pt") as file:
-        ids = {name.split(".")[0]: file.get_tensor(name).tolist() for name in file.keys() if name.endswith(".ids")}  # noqa: SIM118
+        names = [name for name in file.keys() if name.endswith(".ids")]  # noqa: SIM118
+        ids = {name.split(".")[0]: file.get_tensor(name).tolist() for name in names}
     comfy = options.comfyui / "comfy"
     vocabulary, merges = clip_pieces(comfy / "sd1_tokenizer", ids["clip_l"])
     made = {

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import torch
-
 from ..concepts import Concepts, TokenPooling, join_concepts, split_names
 from ..maps import PATCH_PIXELS
 from ..record import Recorder
@@ -130,7 +128,8 @@ class ConceptAttention:
         prompt: what T5 is told beside the picture; the pooled (CLIP) text is zero for all streams, as in the paper.
         noise_level: 0 = clean, 1 = pure noise. seeds: one forward for each noise; their softmaxes are averaged.
         size: ``(H, W)`` in pixels to resize to, rounded down to multiples of 16; the picture's own by default.
-        The other arguments are those of ConceptAttention. The pipeline's own progress bar counts the seeds. Raises ValueError on a model or arguments that will not do.
+        The other arguments are those of ConceptAttention. The pipeline's own progress bar counts the seeds.
+        Raises ValueError on a model or arguments that will not do.
         """
         attention = ConceptAttention(
             pipe,

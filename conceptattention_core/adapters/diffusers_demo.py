@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -46,7 +48,7 @@ def load_demo_pipeline(folder: Path | None = None) -> FluxPipeline:
     if missing:
         raise FileNotFoundError(
             f"The demo model is incomplete: {', '.join(missing)} not found in {folder}. Install the package again, or "
-            "make the files with 'python tools/train_demo.py' and 'python tools/demo_tokenizers.py' from its repository."
+            "make the files from its repository: 'python tools/train_demo.py', 'python tools/demo_tokenizers.py'."
         )
     flux, text, vae, words = (folder / name for name in FILES)
     weights, sizes = load_file(text), _sizes(text)

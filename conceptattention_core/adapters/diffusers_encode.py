@@ -135,7 +135,7 @@ def image_ids(grid: tuple[int, int]) -> Tensor:
 
 
 def join_steps(maps: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:
-    """One object with the steps of several recordings of the same picture, so that saliency averages their softmaxes."""
+    """One object with the steps of several recordings of a picture, so that saliency averages their softmaxes."""
     return replace(
         maps[0],
         scores=torch.cat([one.scores for one in maps]),

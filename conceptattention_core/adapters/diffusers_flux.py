@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
-from einops import rearrange
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -51,8 +50,8 @@ def token_grid(img_ids: Tensor) -> tuple[int, int]:
     ids = (img_ids[0] if img_ids.ndim == 3 else img_ids).detach().float().cpu()
     own = ids[ids[:, 0] == 0, 1:]
     h, w = (int(side) + 1 for side in own.amax(dim=0))
-    rows = torch.arange(h).repeat_interleave(w)
-    if len(own) != h * w or not torch.equal(ids[: h * w, 1:], torch.stack((rows, torch.arange(w).repeat(h)), 1).float()):
+    places = torch.cartesian_prod(torch.arange(h), torch.arange(w)).float()
+    if not torch.equal(ids[: h * w, 1:], places) or len(own) != h * w:
         raise ValueError(f"The {len(own)} image tokens are not a full grid of rows and columns: no map can be made.")
     return h, w
 
@@ -140,8 +139,8 @@ POSITIONAL = (
 class FluxPass:
     """One evaluation's hooks: they feed the concept pass and change nothing.
 
-    Modules are asked about concepts only while the transformer runs, so that offloading hooks have its weights in place;
-    a hooked one is asked through its `forward`, which those hooks wrap as well, so that ours does not fire again.
+    Modules are asked about concepts only while the transformer runs, so that offloading hooks have its weights in
+    place; a hooked one through its `forward`, which those hooks wrap as well, so that ours does not fire again.
     """
 
     def __init__(
@@ -249,6 +248,6 @@ def text_stream(block: Any) -> TextStream:
             parts = (attention.add_q_proj(x), attention.add_k_proj(x), attention.add_v_proj(x))
         query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
         query, key = attention.norm_added_q(query), attention.norm_added_k(key)
-        return tuple(rearrange(part, "b c h d -> b h c d") for part in (query, key, value))  # type: ignore[return-value]
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     return TextStream(modulation, norm.norm, block.norm2_context, qkv, attention.to_add_out, block.ff_context)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from torch.testing import assert_close
+
 from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
 from conceptattention_core.adapters.diffusers_encode import image_ids
 from conceptattention_core.adapters.diffusers_encode import pack as to_tokens
 from conceptattention_core.adapters.diffusers_weights import build_flux
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
-from torch.testing import assert_close
 
 from .conftest import recipe_weights
 from .helpers import APPLY, READ, conditioning, run_sampler, table_clip

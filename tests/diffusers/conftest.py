@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-WORDS = "<pad> </s> <unk> a cat sofa dragon rock light house background on the ugly".split()
+WORDS = ["<pad>", "</s>", "<unk>", "a", "the", "on", "cat", "sofa", "dragon", "rock", "light", "house", "background"]
+WORDS += ["ugly"]
 SIZE = 64
 
 

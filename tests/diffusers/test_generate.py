@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conceptattention_core.adapters.diffusers import ConceptAttention, encode_concepts
 from PIL import Image
 from torch.testing import assert_close
+
+from conceptattention_core.adapters.diffusers import ConceptAttention, encode_concepts
 
 CONCEPTS = ["dragon", "rock"]
 TEXT = {"max_sequence_length": 16}
@@ -62,7 +63,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "FluxFillPipeline": ({"in_channels": 384}, {"image": PHOTO, "mask_image": MASK}),
     "FluxControlPipeline": ({"in_channels": 128}, {"control_image": PHOTO}),
     "FluxControlNetPipeline": ({}, {"control_image": PHOTO, "controlnet_conditioning_scale": 1.0}),
-    "FluxKontextPipeline": ({}, {"image": PHOTO, "_auto_resize": False, "max_area": 64 * 96, "height": 64, "width": 96}),
+    "FluxKontextPipeline": ({}, {"image": PHOTO, "_auto_resize": False, "max_area": 64 * 96, "width": 96}),
 }
 
 
@@ -195,7 +196,7 @@ def test_clear_errors(make_pipe: Any) -> None:
         pass
     with pytest.raises(ValueError, match="no projection 'key'"):
         ConceptAttention(pipe, CONCEPTS, projection="key")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="FLUX.1"):
+    with pytest.raises(ValueError, match=r"FLUX\.1"):
         ConceptAttention(type("Other", (), {"transformer": torch.nn.Linear(2, 2)}), CONCEPTS)
     pipe.text_encoder_2 = None
     with pytest.raises(ValueError, match="no T5"), ConceptAttention(pipe, CONCEPTS):

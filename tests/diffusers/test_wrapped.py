@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
 from torch.testing import assert_close
 
-LINEARS = ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "to_k", "to_v", "to_out.0", "linear_1", "context_embedder"]
+from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
+
+LINEARS = ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "to_k", "to_v", "to_out.0", "linear_1"]
+LINEARS += ["context_embedder"]
 
 
 def record(pipe: Any, paint: Any) -> ConceptMaps:
