@@ -13,9 +13,10 @@ class ConceptAttentionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
+        from .nodes.demo_model import ConceptAttentionDemoModel
         from .nodes.read import ConceptAttention
 
-        return [ConceptAttentionApply, ConceptAttention]
+        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionDemoModel]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:

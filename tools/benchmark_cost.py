@@ -101,7 +101,7 @@ def build_flux(args: argparse.Namespace) -> Any:
 
 def with_pack(model: Any, concepts: int) -> Any:
     """The MODEL as Apply Concept Attention hands it out."""
-    from conceptattention_core.adapters.comfy_flux import apply_concept_attention
+    from conceptattention_core.adapters.comfy_sampling import apply_concept_attention
     from conceptattention_core.concepts import Concepts
 
     names = tuple(f"concept {index}" for index in range(concepts))

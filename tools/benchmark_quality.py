@@ -77,7 +77,8 @@ def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namesp
     import comfy.samplers
 
     from conceptattention_core.adapters.comfy_clip import encode_concepts
-    from conceptattention_core.adapters.comfy_flux import apply_concept_attention, require_flux
+    from conceptattention_core.adapters.comfy_flux import require_flux
+    from conceptattention_core.adapters.comfy_sampling import apply_concept_attention
     from conceptattention_core.scores import PROJECTIONS
 
     model, clip, vae = parts

@@ -25,7 +25,7 @@ def open_front_end(url: str, browser: str, width: int = 1920, height: int = 1080
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=[*FLAGS, "--disable-sync"])
         page = chromium.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True})  # else it opens the templates
         page.goto(url)
         page.wait_for_function("window.app?.graph && window.app.extensionManager && window.LiteGraph")

@@ -33,16 +33,17 @@ DEMO_SEED = 1
 
 DEMO_NOTE = """## Concept Attention: the demo
 
-*Queue it (Ctrl + Enter): it takes seconds, even without a GPU.*
+*Press Run (Ctrl + Enter): it takes seconds, even without a GPU.*
 
-**1** Load Demo Flux brings a tiny Flux that draws cartoon scenes.
-**2** Apply Concept Attention: your concepts ride along while the sampler makes the picture. It does not change it.
-**3** Each Concept Attention node reads one concept: a heat map, a mask, and an overlay of all concepts. Change a
-`threshold` and queue again: nothing is sampled again.
+1. **Load Demo Flux** brings a tiny Flux that draws cartoon scenes.
+2. **Apply Concept Attention**: your concepts ride along while the sampler makes the picture. It does not change it.
+3. Each **Concept Attention** reads one concept: a heat map, a mask, and an overlay of all concepts.
+
+Change a `threshold` and run again: nothing is sampled again.
 
 Concepts compete for every place in the picture. What you do not name goes to `background`.
 
-For a help page select a node and press the **i** in its toolbox."""
+Help: select a node and press **i** above it."""
 
 FLUX_NOTE = """## Concept Attention on Flux
 
@@ -95,11 +96,11 @@ def plan(
     items = [
         *loaders,
         *prompt,
-        Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt"),
-        Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, size=(340, 0)),
+        Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt", (340, 0)),
+        Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, "Size", (340, 0)),
         apply,
         Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(340, 0)),
-        Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(340, 0)),
+        Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(300, 0)),
         shown("picture", ("decode", 0), "Picture", save),
     ]
     record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0)}
@@ -116,18 +117,18 @@ def plan(
         items.append(Item("mask", "MaskPreview", {"mask": (first, 0)}, f"Mask: {first}", (300, 340)))
     items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
     items.append(shown("labels", ("label map", 2), "Label map of all concepts", save))
-    items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 460)))
+    items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 360)))
     second, third = CONCEPTS[1:]
     groups = {
         "1  A Flux, and what it is to draw": [
             ["note", *(item.name for item in loaders)],
             [*(item.name for item in prompt), "negative", "latent"],
         ],
-        "2  Sample, while the concepts ride along": [["apply", "sampler"], ["decode", "picture", "overlay"]],
+        "2  Sample, while the concepts ride along": [["apply", "sampler"], ["decode", "picture"]],
         "3  Read: one node a concept": [
             [first, f"heatmap {first}", second, f"heatmap {second}"],
             [third, f"heatmap {third}", BACKGROUND, f"heatmap {BACKGROUND}"],
-            ["mask", "label map", "labels"],
+            ["overlay", "mask", "label map", "labels"],
         ],
     }
     return Plan(items, groups)

@@ -33,6 +33,7 @@ def comfy() -> SimpleNamespace:
     import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
+    torch.set_num_threads(1)  # the models are tiny: threads would only wait for each other
     return SimpleNamespace(sd=comfy.sd, sample=comfy.sample, samplers=comfy.samplers, utils=comfy.utils, nodes=nodes)
 
 
