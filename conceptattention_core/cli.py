@@ -23,7 +23,7 @@ from .mask import MaskMethod
 from .scores import PROJECTIONS
 from .views import ConceptMaps
 
-DEMO = "demo"
+DEMO, DEMO_STEPS, DEMO_SIZE = "demo", 20, 256
 FULL_SIZE = 1024
 
 
@@ -92,7 +92,7 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
             prompt=options.prompt,
             height=height,
             width=width,
-            num_inference_steps=options.steps or (20 if options.model == DEMO else 28),
+            num_inference_steps=options.steps or (DEMO_STEPS if options.model == DEMO else 28),
             guidance_scale=options.guidance,
             generator=torch.Generator().manual_seed(options.seed),
         ).images[0]
@@ -150,7 +150,7 @@ def picture_size(options: argparse.Namespace) -> tuple[int, int] | None:
     """``(H, W)`` as asked for, or the demo model's own; None where the model or the picture decides."""
     if options.size:
         return options.size[0], options.size[-1]
-    return (256, 256) if options.model == DEMO else None
+    return (DEMO_SIZE, DEMO_SIZE) if options.model == DEMO else None
 
 
 def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -156,13 +156,15 @@ def picture_tensor(image: Picture) -> Tensor:
 
     image: PIL, or an array or tensor ``(H, W, 3 or 4)``, 0..1 or uint8. Raises ValueError on another shape.
     """
-    if not isinstance(image, np.ndarray | Tensor):
-        image = np.array(image.convert("RGB"))
-    pixels = torch.as_tensor(image)
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))) if _is_pil(image) else torch.as_tensor(image)
     if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
         raise ValueError(f"A picture is (height, width, 3), not {tuple(pixels.shape)}: one, with channels last.")
     scale = 255 if pixels.dtype == torch.uint8 else 1
     return pixels[None, ..., :3].float().cpu() / scale
+
+
+def _is_pil(image: Picture) -> TypeGuard[Image.Image]:
+    return isinstance(image, Image.Image)
 
 
 def to_pil(pixels: Tensor) -> Image.Image:

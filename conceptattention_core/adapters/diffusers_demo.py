@@ -24,9 +24,6 @@ FILES = ("demo_flux.safetensors", "demo_text_encoders.safetensors", "demo_vae.sa
 T5_EMBEDDING = "t5xxl.transformer.shared.weight"
 CLIP_EMBEDDING = "clip_l.transformer.text_model.embeddings.token_embedding.weight"
 CLIP_START, CLIP_END, CLIP_LENGTH = "<|startoftext|>", "<|endoftext|>", 77
-DEMO_STEPS = 20
-DEMO_SIZE = 256
-"""Steps that give a good picture, and the side in pixels that the model was trained at."""
 
 
 def demo_folder() -> Path:
@@ -39,9 +36,9 @@ def demo_folder() -> Path:
 
 
 def load_demo_pipeline(folder: Path | None = None) -> FluxPipeline:
-    """The demo model: about 4 million parameters in float32 on the CPU, for pictures of 256 x 256.
+    """The demo model in float32 on the CPU, for pictures of 256 x 256 pixels. It knows some thirty words.
 
-    Raises FileNotFoundError, naming what is missing.
+    Raises FileNotFoundError, naming what is missing, and ValueError where the files do not belong together.
     """
     folder = folder or demo_folder()
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -54,6 +51,8 @@ def load_demo_pipeline(folder: Path | None = None) -> FluxPipeline:
     weights, sizes = load_file(text), _sizes(text)
     tables = json.loads(words.read_text(encoding="utf-8"))
     pieces = tables["t5"]["pieces"]
+    if not set(weights[f"{T5_EMBEDDING}.ids"].tolist()) <= {id for *_, id in pieces}:
+        raise ValueError(f"{words} was made for other text encoders. Run 'python tools/demo_tokenizers.py' again.")
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=_vae(load_file(vae), _sizes(vae)),

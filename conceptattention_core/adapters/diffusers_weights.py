@@ -76,8 +76,8 @@ def flux_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def build_flux(state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> FluxTransformer2DModel:
-    """A FLUX.1 transformer of any size from weights under their original names, its sizes read off them."""
+def build_flux(state: dict[str, Tensor]) -> FluxTransformer2DModel:
+    """A float32 FLUX.1 transformer of any size from weights under their original names, its sizes read off them."""
     head = len(state["double_blocks.0.img_attn.norm.key_norm.scale"])
     hidden, in_channels = state["img_in.weight"].shape
 
@@ -96,6 +96,6 @@ def build_flux(state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> 
         "guidance_embeds": "guidance_in.in_layer.weight" in state,
         "axes_dims_rope": HEAD_AXES,
     }
-    model = FluxTransformer2DModel(**sizes).to(dtype)
+    model = FluxTransformer2DModel(**sizes)
     model.load_state_dict(flux_weights(state))
     return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_the_demo_pads_as_it_was_trained() -> None:
     assert context.shape == (1, 32, 128) and pooled.shape == (1, 64)
     assert unknown_words(pipe, "a house, a dragon.") == ["dragon"]
     assert not torch.equal(pipe.encode_prompt("a boat", "a boat")[0], context)
+
+
+@NEEDS_DEMO
+def test_tokenizers_of_other_weights_are_told(tmp_path: Path) -> None:
+    for file in demo_folder().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tables = json.loads((tmp_path / "demo_tokenizers.json").read_text(encoding="utf-8"))
+    tables["t5"]["pieces"].pop()
+    (tmp_path / "demo_tokenizers.json").write_text(json.dumps(tables), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tools/demo_tokenizers\.py"):
+        load_demo_pipeline(tmp_path)
 
 
 def test_the_package_is_the_library_alone() -> None:

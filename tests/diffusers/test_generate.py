@@ -203,6 +203,33 @@ def test_clear_errors(make_pipe: Any) -> None:
         pass
 
 
+def test_a_step_with_skipped_blocks_is_not_recorded(make_pipe: Any, paint: Any) -> None:
+    """diffusers' own cache repeats the blocks' results of an earlier step."""
+    from diffusers import FirstBlockCacheConfig
+
+    pipe = make_pipe()
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=100.0))
+    plain = paint(pipe, num_inference_steps=3)
+    pipe.transformer._reset_stateful_cache()
+    with ConceptAttention(pipe, CONCEPTS, **TEXT) as attention:
+        assert np.array_equal(plain, paint(pipe, num_inference_steps=3))
+    assert attention.maps().raw.sigmas == (1.0,)
+    with ConceptAttention(pipe, CONCEPTS, sigma_range=(0.0, 0.7), **TEXT) as attention:
+        paint(pipe, num_inference_steps=3)
+    with pytest.raises(RuntimeError, match="enable_cache"):
+        attention.maps()
+
+
+def test_two_at_once(make_pipe: Any, paint: Any) -> None:
+    """Neither sees the other."""
+    pipe = make_pipe()
+    with ConceptAttention(pipe, CONCEPTS, **TEXT) as alone:
+        plain = paint(pipe)
+    with ConceptAttention(pipe, ["cat"], **TEXT), ConceptAttention(pipe, CONCEPTS, **TEXT) as inner:
+        assert np.array_equal(plain, paint(pipe))
+    assert torch.equal(alone.maps().raw.scores, inner.maps().raw.scores)
+
+
 @pytest.mark.parametrize("how", ["module", "in place", "blocks"])
 def test_a_compiled_transformer_is_one_clear_error(how: str, make_pipe: Any) -> None:
     pipe = make_pipe()
