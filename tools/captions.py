@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 STYLES = ("phrase", "list", "list with background", "phrase with background", "one word", "nothing")
-WEIGHTS = (0.34, 0.28, 0.12, 0.1, 0.1, 0.06)
+WEIGHTS = (0.24, 0.46, 0.08, 0.08, 0.08, 0.06)
 
 
 def caption(rng: np.random.Generator, objects: Sequence[str], grounds: Sequence[str], sky: str) -> str:
-    """A random caption that names what is there (one word or nothing at all: only part of it)."""
+    """A random caption that names what is there (one word or nothing at all: only part of it).
+
+    grounds and sky may be empty where a picture shows none.
+    """
     objects = [objects[index] for index in rng.permutation(len(objects))]
-    setting = [*grounds, sky]
+    setting = [*grounds, *([sky] if sky else [])]
     style = rng.choice(STYLES, p=WEIGHTS)
     if style == "nothing":
         return ""
@@ -22,7 +25,8 @@ def caption(rng: np.random.Generator, objects: Sequence[str], grounds: Sequence[
         return words[rng.integers(len(words))]
     if style == "list":
         words = [*objects, *setting]
-        return ", ".join(words[index] for index in rng.permutation(len(words)))
+        comma = ", " if rng.random() < 0.5 else " "
+        return comma.join(words[index] for index in rng.permutation(len(words)))
     if style == "list with background":
         return ", ".join([*objects, "background"])
     return _sentence(rng, _join(_with_article(objects)), grounds, sky, style == "phrase with background")
@@ -30,18 +34,17 @@ def caption(rng: np.random.Generator, objects: Sequence[str], grounds: Sequence[
 
 def _sentence(rng: np.random.Generator, subject: str, grounds: Sequence[str], sky: str, background: bool) -> str:
     ground = " and ".join(f"the {name}" for name in grounds)
-    if not subject:
-        text = f"{ground} under {_with_sky_article(sky)}"
-    elif background:
-        text = f"{subject}, {_join([*grounds, sky])} in the background"
+    setting = [*grounds, *([sky] if sky else [])]
+    if background and subject and setting:
+        text = f"{subject}, {_join(setting)} in the background"
     else:
-        on = "by" if "sea" in grounds and rng.random() < 0.5 else "on"
-        where = f"{on} {ground}"
-        under = ("at" if rng.random() < 0.5 else "under") if sky == "sunset" else "under"
-        when = "at sunset" if under == "at" else f"under {_with_sky_article(sky)}"
-        text = f"{subject} {where} {when}"
+        by = "by" if "sea" in grounds and rng.random() < 0.5 else "on"
+        where = f"{by} {ground}" if subject and ground else ground
+        at_sunset = sky == "sunset" and rng.random() < 0.5
+        when = "at sunset" if at_sunset else f"under {_with_sky_article(sky)}" if sky else ""
+        text = " ".join(part for part in (subject, where, when) if part)
     if rng.random() < 0.15:
-        text = text[0].upper() + text[1:]
+        text = text[:1].upper() + text[1:]
     return text + "." if rng.random() < 0.15 else text
 
 

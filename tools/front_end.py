@@ -26,7 +26,9 @@ def open_front_end(url: str, browser: str, width: int = 1920, height: int = 1080
         chromium = playwright.chromium.launch(executable_path=browser, args=[*FLAGS, "--disable-sync"])
         page = chromium.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(120_000)
-        page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True})  # else it opens the templates
+        # Otherwise it opens the template browser, and a map and a panel cover parts of the canvas.
+        closed = {"Comfy.Minimap.Visible": False, "Comfy.RightSidePanel.IsOpen": False}
+        page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True, **closed})
         page.goto(url)
         page.wait_for_function("window.app?.graph && window.app.extensionManager && window.LiteGraph")
         page.wait_for_selector("#graph-canvas")

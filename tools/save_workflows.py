@@ -3,7 +3,8 @@
     python3 dev.py serve
     .venv/bin/python -m tools.save_workflows --url http://127.0.0.1:8188
 
-A workflow is written down below; the front end makes its nodes, wires and arranges them, and exports the file.
+A workflow is written down below; the front end makes its nodes, wires and arranges them, and exports the file. The demo
+is then run, for its thumbnail and for the README's screenshot; do that again when the demo model has changed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Page
 
 from tools.front_end import export, find_browser, fit_view, open_front_end
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+SCREENSHOT = WORKFLOWS.parent / "docs" / "images" / "workflow.png"
 DEMO, FLUX, API = "Concept Attention Demo.json", "Concept Attention Flux.json", "api/demo.json"
 
 PROMPT = "a house and the sun on the grass under the sky"
@@ -71,10 +75,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """A workflow: its nodes in the order of their numbers, and their places: columns of names, under group titles."""
+    """A workflow: its nodes in the order of their numbers, and their places.
+
+    rows: in each, groups from left to right by their titles; a group is columns of nodes' names.
+    """
 
     items: list[Item]
-    groups: dict[str, list[list[str]]]
+    rows: list[dict[str, list[list[str]]]]
 
 
 def plan(
@@ -118,20 +125,23 @@ def plan(
     items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
     items.append(shown("labels", ("label map", 2), "Label map of all concepts", save))
     items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 360)))
-    second, third = CONCEPTS[1:]
-    groups = {
-        "1  A Flux, and what it is to draw": [
-            ["note", *(item.name for item in loaders)],
-            [*(item.name for item in prompt), "negative", "latent"],
-        ],
-        "2  Sample, while the concepts ride along": [["apply", "sampler"], ["decode", "picture"]],
-        "3  Read: one node a concept": [
-            [first, f"heatmap {first}", second, f"heatmap {second}"],
-            [third, f"heatmap {third}", BACKGROUND, f"heatmap {BACKGROUND}"],
-            ["overlay", "mask", "label map", "labels"],
-        ],
-    }
-    return Plan(items, groups)
+    rows = [
+        {
+            "1  A Flux, and what it is to draw": [
+                ["note", *(item.name for item in loaders)],
+                [*(item.name for item in prompt), "negative", "latent"],
+            ],
+            "2  Sample, while the concepts ride along": [["apply", "sampler"], ["decode", "picture"]],
+        },
+        {
+            "3  Read: one node a concept": [
+                *([concept, f"heatmap {concept}"] for concept in (*CONCEPTS, BACKGROUND)),
+                ["overlay", "mask"],
+                ["label map", "labels"],
+            ],
+        },
+    ]
+    return Plan(items, rows)
 
 
 def shown(name: str, source: tuple[str, int], title: str, save: bool) -> Item:
@@ -165,7 +175,7 @@ def flux() -> Plan:
     return plan(loaders, [text({"clip": ("clip", 0)}), guidance], sources, FLUX_NOTE, 1024, 0, save=False)
 
 
-BUILD = """async ({items, groups, gap, title, head}) => {
+BUILD = """async ({items, rows, gap, title, head}) => {
     app.graph.clear();
     const nodes = {};
     for (const item of items) {
@@ -193,25 +203,32 @@ BUILD = """async ({items, groups, gap, title, head}) => {
         const node = nodes[item.name], least = node.computeSize();
         node.setSize(item.size ? [Math.max(item.size[0], least[0]), Math.max(item.size[1], least[1])] : least);
     }
-    let x = 0;
-    for (const [name, columns] of Object.entries(groups)) {
-        const left = x, members = [];
-        let bottom = 0;
-        for (const column of columns) {
-            let y = head + title, width = 0;
-            for (const key of column) {
-                nodes[key].pos = [x, y];
-                y += nodes[key].size[1] + title + gap / 2;
-                width = Math.max(width, nodes[key].size[0]);
+    let top = 0;
+    for (const row of rows) {
+        const boxes = [];
+        let x = 0, bottom = 0;
+        for (const [name, columns] of Object.entries(row)) {
+            const left = x;
+            for (const column of columns) {
+                let y = top + head + title, width = 0;
+                for (const key of column) {
+                    nodes[key].pos = [x, y];
+                    y += nodes[key].size[1] + title + gap / 2;
+                    width = Math.max(width, nodes[key].size[0]);
+                }
+                bottom = Math.max(bottom, y - title);
+                x += width + gap;
             }
-            bottom = Math.max(bottom, y - title);
-            x += width + gap;
+            const group = new LiteGraph.LGraphGroup(name);
+            app.graph.add(group);
+            boxes.push([group, left - gap / 2, x - left]);
+            x += gap;
         }
-        const group = new LiteGraph.LGraphGroup(name);
-        app.graph.add(group);
-        group.pos = [left - gap / 2, 0];
-        group.size = [x - left, bottom];
-        x += gap;
+        for (const [group, left, width] of boxes) {
+            group.pos = [left, top];
+            group.size = [width, bottom - top];
+        }
+        top = bottom + gap;
     }
     app.graph.setDirtyCanvas(true, true);
 }"""
@@ -220,13 +237,58 @@ BUILD = """async ({items, groups, gap, title, head}) => {
 def build(page: Page, wanted: Plan) -> None:
     """Make the nodes in the front end, connect and arrange them."""
     items = [vars(item) for item in wanted.items]
-    page.evaluate(BUILD, {"items": items, "groups": wanted.groups, "gap": GAP, "title": TITLE, "head": HEAD})
+    page.evaluate(BUILD, {"items": items, "rows": wanted.rows, "gap": GAP, "title": TITLE, "head": HEAD})
 
 
 def write(name: str, content: Any) -> None:
     target = WORKFLOWS / name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(target)
+
+
+def run_demo(page: Page) -> None:
+    """Press Run, and wait until every preview shows its picture."""
+    page.click("[data-testid=queue-button]")
+    while not page.evaluate(SHOWN):
+        page.wait_for_timeout(500)
+    page.wait_for_timeout(1000)
+
+
+SHOWN = """() => app.graph.nodes.filter((node) => ['PreviewImage', 'MaskPreview'].includes(node.type))
+    .every((node) => node.imgs?.[0]?.complete && node.imgs[0].naturalWidth)"""
+SOURCE = "(title) => app.graph.nodes.find((node) => node.title === title).imgs[0].src"
+BOUNDS = """() => {
+    const scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
+    const groups = app.graph.groups.map((group) => [...group.pos, ...group.size]);
+    const [left, top] = [0, 1].map((axis) => Math.min(...groups.map((group) => group[axis])));
+    const [right, bottom] = [0, 1].map((axis) => Math.max(...groups.map((group) => group[axis] + group[axis + 2])));
+    const canvas = document.querySelector('#graph-canvas').getBoundingClientRect();
+    return {x: canvas.x + (left + x) * scale - 8, y: canvas.y + (top + y) * scale - 8,
+            width: (right - left) * scale + 16, height: (bottom - top) * scale + 16};
+}"""
+
+
+def screenshot(page: Page) -> Image.Image:
+    """The workflow as it stands in the window."""
+    return Image.open(BytesIO(page.screenshot(clip=page.evaluate(BOUNDS)))).convert("RGB")
+
+
+def result_strip(page: Page) -> Image.Image:
+    """The demo's picture, a heat map and the overlay, side by side."""
+    titles = ("Picture", f"Heat map: {CONCEPTS[0]}", "Overlay of all concepts")
+    pictures = [Image.open(BytesIO(page.request.get(page.evaluate(SOURCE, title)).body())) for title in titles]
+    strip = Image.new("RGB", (256 * len(pictures), 256))
+    for index, picture in enumerate(pictures):
+        strip.paste(picture.crop((0, 0, 256, 256)), (256 * index, 0))
+    return strip
+
+
+def save_picture(target: Path, picture: Image.Image) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        picture = picture.quantize(128)
+    picture.save(target, optimize=True, quality=85)
     print(target)
 
 
@@ -237,11 +299,20 @@ def main() -> None:
     browser = find_browser()
     if not browser:
         parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
-    with open_front_end(url, browser) as page:
-        for name, wanted in ((DEMO, demo()), (FLUX, flux())):
+    with open_front_end(url, browser, 2300, 1600) as page:
+        for name, wanted in ((FLUX, flux()), (DEMO, demo())):
             build(page, wanted)
             fit_view(page)
             write(name, export(page)["workflow"])
+            if name == FLUX:
+                # The models are not on this machine, which the front end would show in red.
+                page.evaluate("() => app.graph.nodes.forEach((node) => { node.has_errors = false })")
+                picture = screenshot(page)
+                picture.thumbnail((900, 900))
+                save_picture(WORKFLOWS / name.replace(".json", ".jpg"), picture)
+        run_demo(page)
+        save_picture(WORKFLOWS / DEMO.replace(".json", ".jpg"), result_strip(page))
+        save_picture(SCREENSHOT, screenshot(page))
         build(page, demo(save=True))
         nodes = export(page)["output"]
         write(API, {number: nodes[number] for number in sorted(nodes, key=int)})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +52,26 @@ def drop(front_end: Any, name: str) -> None:
     front_end.page.wait_for_timeout(600)  # the view glides there
 
 
+def until(front_end: Any, condition: Callable[[], Any], timeout: float = 60) -> Any:
+    """Wait for a condition, the page living on meanwhile, and return what it found."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, f"nothing after {timeout} s"
+        front_end.page.wait_for_timeout(200)
+    return found
+
+
 def test_the_demo_runs_and_shows_its_maps(front_end: Any) -> None:
     page = front_end.page
     drop(front_end, NAMES[0])
     assert page.evaluate(MISSING) == []
     page.click("[data-testid=queue-button]")
-    page.wait_for_function("async () => Object.keys(await (await fetch('/history')).json()).length", timeout=300_000)
-    (prompt,) = front_end.server.json("/history")
-    result = front_end.server.wait(prompt)
+    history = until(front_end, lambda: front_end.server.json("/history"), timeout=300)
+    result = front_end.server.wait(next(iter(history)))
     assert result.ok, result.error
-    page.wait_for_function(f"async () => (await ({PREVIEWS})()) !== null", polling=200)
+    shown = until(front_end, lambda: page.evaluate(PREVIEWS))
     page.wait_for_timeout(600)
     front_end.screenshot("demo")
-    shown = page.evaluate(PREVIEWS)
     heat_maps = {title: values for title, values in shown.items() if title.startswith("Heat map: ")}
     assert len(heat_maps) == 4 and len(shown) == 8
     for title, (width, height, colors) in shown.items():

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .text import CLIP_SIZES, T5_LENGTH, T5_SIZES, TextEncoders, Vocabulary
+from .flux import Flux
+from .text import CLIP_SIZES, T5_SIZES, TextEncoders, Vocabulary
 from .train_flow import DemoModel
 from .vae import DECODER, ENCODER, LATENT_CHANNELS, SHARED, Autoencoder, full_state
 
@@ -26,11 +27,11 @@ def export(folder: Path, vae: Autoencoder, model: DemoModel, vocabulary: Vocabul
     text_config = {
         "t5xxl_model_config": T5_SIZES,
         "clip_l_model_config": CLIP_SIZES,
-        "t5xxl_min_length": T5_LENGTH,
+        "t5xxl_min_length": 1,
         "sparse_embeddings": [{"name": name, "vocabulary": size} for name, size in VOCABULARY_SIZES.items()],
     }
     parts = {
-        "demo_flux": (model.flux.state_dict(), {}),
+        "demo_flux": (flux_state(model.flux), {}),
         "demo_text_encoders": (text_state(model.text, vocabulary), {"config": json.dumps(text_config)}),
         "demo_vae": (full_state(vae), {"config": json.dumps(vae_config)}),
     }
@@ -38,6 +39,13 @@ def export(folder: Path, vae: Autoencoder, model: DemoModel, vocabulary: Vocabul
         halved = {key: _half(tensor) for key, tensor in state.items()}
         save_file(halved, folder / f"{name}.safetensors", metadata=metadata | {"made_by": json.dumps(record)})
     return sum((folder / f"{name}.safetensors").stat().st_size for name in parts)
+
+
+def flux_state(flux: Flux) -> dict[str, Tensor]:
+    """The weights with the text streams' queries written out."""
+    for block in flux.double_blocks:
+        block.txt_attn.tie()
+    return flux.state_dict()
 
 
 def text_state(text: TextEncoders, vocabulary: Vocabulary) -> dict[str, Tensor]:

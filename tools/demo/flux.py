@@ -63,14 +63,30 @@ class Modulation(nn.Module):
 
 
 class StreamAttention(nn.Module):
-    """One stream's projections: (B, L, D) -> q, k, v (B, heads, L, 128), and back."""
+    """One stream's projections: (B, L, D) -> q, k, v (B, heads, L, 128), and back.
 
-    def __init__(self, hidden: int) -> None:
+    tied: queries are made with the keys' weights, so that a token knows itself. `tie` writes that into the weights.
+    """
+
+    def __init__(self, hidden: int, tied: bool) -> None:
         super().__init__()
         self.qkv, self.proj, self.norm = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden), QKNorm(sum(AXES))
+        self.tied = tied
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _heads(self.qkv(x), self.norm)
+        if not self.tied:
+            return _heads(self.qkv(x), self.norm)
+        width = x.shape[-1]
+        k, v = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).unflatten(-1, (2, -1, sum(AXES))).unbind(2)
+        k = self.norm.key_norm(k.transpose(1, 2))
+        return k, k, v.transpose(1, 2)
+
+    @torch.no_grad()
+    def tie(self) -> None:
+        width = self.qkv.in_features
+        self.qkv.weight[:width] = self.qkv.weight[width : 2 * width]
+        self.qkv.bias[:width] = self.qkv.bias[width : 2 * width]
+        self.norm.query_norm.scale.copy_(self.norm.key_norm.scale)
 
 
 def _heads(qkv: Tensor, norm: QKNorm) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,9 +94,9 @@ def _heads(qkv: Tensor, norm: QKNorm) -> tuple[Tensor, Tensor, Tensor]:
     return norm.query_norm(q), norm.key_norm(k), v
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, rotation: Tensor) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, rotation: Tensor, seen: Tensor | None) -> Tensor:
     q, k = _rotate(q, rotation).to(v.dtype), _rotate(k, rotation).to(v.dtype)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
@@ -103,14 +119,16 @@ class DoubleBlock(nn.Module):
         super().__init__()
         for stream in ("img", "txt"):
             setattr(self, f"{stream}_mod", Modulation(hidden, 6))
-            setattr(self, f"{stream}_attn", StreamAttention(hidden))
+            setattr(self, f"{stream}_attn", StreamAttention(hidden, tied=stream == "txt"))
             setattr(self, f"{stream}_mlp", _mlp(hidden))
 
-    def forward(self, image: Tensor, text: Tensor, vector: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, text: Tensor, vector: Tensor, rotation: Tensor, seen: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         image_parts, text_parts = self.img_mod(vector), self.txt_mod(vector)
         image_qkv = self.img_attn.heads(_normed(image, *image_parts[:2]))
         text_qkv = self.txt_attn.heads(_normed(text, *text_parts[:2]))
-        mixed = _attend(*(torch.cat(pair, dim=2) for pair in zip(text_qkv, image_qkv, strict=True)), rotation)
+        mixed = _attend(*(torch.cat(pair, dim=2) for pair in zip(text_qkv, image_qkv, strict=True)), rotation, seen)
         text_mixed, image_mixed = mixed[:, : text.shape[1]], mixed[:, text.shape[1] :]
         image = image + image_parts[2] * self.img_attn.proj(image_mixed)
         image = image + image_parts[5] * self.img_mlp(_normed(image, *image_parts[3:5]))
@@ -125,10 +143,10 @@ class SingleBlock(nn.Module):
         self.linear1, self.linear2 = nn.Linear(hidden, 7 * hidden), nn.Linear(5 * hidden, hidden)
         self.norm, self.modulation = QKNorm(sum(AXES)), Modulation(hidden, 3)
 
-    def forward(self, x: Tensor, vector: Tensor, rotation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, vector: Tensor, rotation: Tensor, seen: Tensor | None) -> Tensor:
         shift, scale, gate = self.modulation(vector)
         qkv, inner = self.linear1(_normed(x, shift, scale)).split((3 * x.shape[-1], 4 * x.shape[-1]), dim=-1)
-        mixed = _attend(*_heads(qkv, self.norm), rotation)
+        mixed = _attend(*_heads(qkv, self.norm), rotation, seen)
         return x + gate * self.linear2(torch.cat((mixed, F.gelu(inner, approximate="tanh")), dim=-1))
 
 
@@ -147,7 +165,10 @@ class FinalLayer(nn.Module):
 
 
 class Flux(nn.Module):
-    """Patches (B, N, 64), text (B, T, context), pooled text (B, pooled), time 0..1 (B,) -> velocity (B, N, 64)."""
+    """Patches (B, N, 64), text (B, T, context), pooled text (B, pooled), time 0..1 (B,) -> velocity (B, N, 64).
+
+    seen: (B, 1, 1, T + N), False for text that is only padding of a batch.
+    """
 
     def __init__(self, sizes: FluxSizes = FluxSizes()) -> None:
         super().__init__()
@@ -158,14 +179,16 @@ class Flux(nn.Module):
         self.single_blocks = nn.ModuleList(SingleBlock(hidden) for _ in range(sizes.single_blocks))
         self.final_layer = FinalLayer(hidden, sizes.patch_features)
 
-    def forward(self, patches: Tensor, text: Tensor, pooled: Tensor, time: Tensor, rotation: Tensor) -> Tensor:
+    def forward(
+        self, patches: Tensor, text: Tensor, pooled: Tensor, time: Tensor, rotation: Tensor, seen: Tensor | None = None
+    ) -> Tensor:
         vector = self.time_in(time_features(time)) + self.vector_in(pooled)
         image, text = self.img_in(patches), self.txt_in(text)
         for block in self.double_blocks:
-            image, text = block(image, text, vector, rotation)
+            image, text = block(image, text, vector, rotation, seen)
         joint = torch.cat((text, image), dim=1)
         for block in self.single_blocks:
-            joint = block(joint, vector, rotation)
+            joint = block(joint, vector, rotation, seen)
         return self.final_layer(joint[:, text.shape[1] :], vector)
 
 

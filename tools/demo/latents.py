@@ -1,7 +1,8 @@
-"""Stage 2: draw many scenes and keep their latents and words."""
+"""Stage 2: draw many pictures and keep their latents and words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,53 +11,80 @@ import torch
 from torch import Tensor
 
 from .. import captions
-from ..scenes import scene
+from ..scenes import Scene, scene
 from . import common
 from .train_vae import normalised
 from .vae import Autoencoder
 
+SIZES = {"small": 128, "closeup": 128, "full": 256}
+"""Kinds of pictures: whole scenes drawn small, windows of full-size scenes round an object, whole scenes."""
+
 CHUNK = 1000
-FIRST_SEED = 10_000_000
+FIRST_SEED = {"small": 138_000_000, "closeup": 400_000_000, "full": 266_000_000}
+LEAST_IN_WINDOW = 0.02
+
+Words = tuple[list[str], list[str], str]
 
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Model-side latents (N, 16, h, w) in half precision, and for each scene its (objects, grounds, sky)."""
+    """Model-side latents (N, 16, h, w) in half precision, and for each picture its (objects, grounds, sky)."""
 
     latents: Tensor
-    words: list[tuple[list[str], list[str], str]]
+    words: list[Words]
 
     def captions(self, rng: np.random.Generator, rows: np.ndarray) -> list[str]:
         return [captions.caption(rng, *self.words[row]) for row in rows]
 
 
-@torch.no_grad()
-def latent_set(folder: Path, model: Autoencoder, size: int, count: int) -> LatentSet:
-    """Latents of `count` scenes at `size` pixels, drawn in chunks that are kept in `folder`.
-
-    Each size has scenes of its own, so that the full-size phase sees new ones.
-    """
+def latent_set(folder: Path, model: Autoencoder, kind: str, count: int) -> LatentSet:
+    """Latents of `count` pictures of a kind, each kind from scenes of its own, in chunks that are kept in `folder`."""
     device = common.device()
     model = model.to(device, memory_format=torch.channels_last)
     parts = []
     for start in range(0, count, CHUNK):
-        path = folder / f"latents-{size}-{start}.pt"
+        path = folder / f"latents-{kind}-{start}.pt"
         if not path.exists():
-            first = FIRST_SEED + size * 1_000_000 + start
-            scenes = [scene(seed, size) for seed in range(first, first + CHUNK)]
-            images = torch.from_numpy(np.stack([one.image for one in scenes])).permute(0, 3, 1, 2)
+            drawn = _pictures(kind, FIRST_SEED[kind] + start)
+            pictures, words = zip(*(next(drawn) for _ in range(CHUNK)), strict=True)
+            images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
             latents = torch.cat([_encoded(model, batch.to(device)) for batch in images.split(20)])
-            words = [[list(one.objects), list(one.grounds), one.sky] for one in scenes]
-            common.save(path, latents=latents, words=words)
-            print(f"latents {size} px: {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
+            common.save(path, latents=latents, words=[list(one) for one in words])
+            print(f"latents {kind}: {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
         parts.append(common.load(path))
     model.to("cpu")
-    return LatentSet(
-        torch.cat([part["latents"] for part in parts])[:count],
-        [words for part in parts for words in part["words"]][:count],
-    )
+    words = [words for part in parts for words in part["words"]]
+    return LatentSet(torch.cat([part["latents"] for part in parts])[:count], words[:count])
 
 
+def _pictures(kind: str, seed: int) -> Iterator[tuple[np.ndarray, Words]]:
+    """Endless pictures `(size, size, 3)` with their words."""
+    while True:
+        if kind == "closeup":
+            yield from closeups(scene(seed), SIZES[kind])
+        else:
+            one = scene(seed, SIZES[kind])
+            yield one.image, (list(one.objects), list(one.grounds), one.sky)
+        seed += 1
+
+
+def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words]]:
+    """A window of `size` pixels round every object, named after what is to be seen in it."""
+    rng = np.random.default_rng(one.seed)
+    for index in range(len(one.objects)):
+        rows, columns = np.nonzero(one.labels == index + 1)
+        most = one.labels.shape[0] - size
+        top = int(np.clip(rows.mean() - size / 2 + rng.integers(-24, 25), 0, most))
+        left = int(np.clip(columns.mean() - size / 2 + rng.integers(-24, 25), 0, most))
+        window = one.labels[top : top + size, left : left + size]
+        share = np.bincount(window.ravel(), minlength=len(one.names) + 1)[1:] / window.size
+        seen = {name for name, part in zip(one.names, share, strict=True) if part >= LEAST_IN_WINDOW}
+        objects, grounds = ([name for name in names if name in seen] for names in (one.objects, one.grounds))
+        picture = one.image[top : top + size, left : left + size]
+        yield picture, (objects, grounds, one.sky if one.sky in seen else "")
+
+
+@torch.no_grad()
 def _encoded(model: Autoencoder, images: Tensor) -> Tensor:
     images = normalised(images).to(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, dtype=torch.bfloat16):

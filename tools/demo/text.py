@@ -21,6 +21,7 @@ CLIP_START, CLIP_END = 49406, 49407
 T5_SIZES = {"d_model": 128, "d_kv": 64, "num_heads": 2, "d_ff": 256, "num_layers": 1}
 CLIP_SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 1}
 UNKNOWN = 0
+FUNCTION_WORDS = "a, the and in on by at under. A. The."
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,24 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Embedding rows: T5 (B, 32), CLIP (B, L), and the place of CLIP's end token (B,)."""
+    """Embedding rows of T5 (B, 32) and of CLIP (B, L), and the place of CLIP's end token (B,).
+
+    t5_read: which T5 tokens are no padding; flux_seen: those that the Flux gets to see, both (B, 32).
+    """
 
     t5: Tensor
+    t5_read: Tensor
+    flux_seen: Tensor
     clip: Tensor
     clip_end: Tensor
 
     def to(self, device: torch.device) -> Tokens:
-        return Tokens(self.t5.to(device), self.clip.to(device), self.clip_end.to(device))
+        parts = (self.t5, self.t5_read, self.flux_seen, self.clip, self.clip_end)
+        return Tokens(*(part.to(device) for part in parts))
 
 
 class Tokenizers:
-    """The T5 and CLIP tokenizers of a ComfyUI tree, padded as the demo model's CLIP object pads."""
+    """The T5 and CLIP tokenizers of a ComfyUI tree, T5's padded to the length of a training batch."""
 
     def __init__(self, comfyui: Path) -> None:
         self._t5 = T5TokenizerFast.from_pretrained(str(comfyui / "comfy" / "text_encoders" / "t5_tokenizer"))
@@ -67,12 +74,19 @@ class Tokenizers:
 
 
 class Batcher:
-    """Captions -> `Tokens`, with a word now and then made unknown so that row 0 learns to mean little."""
+    """Captions -> `Tokens`.
+
+    For training, a word now and then is made unknown, so that row 0 learns to mean little, and often the Flux does not
+    get to see the end token, commas and articles: a model that may keep what it knows of the picture in such tokens,
+    which every caption has, has no use for the nouns as places to look at.
+    """
 
     def __init__(self, tokenizers: Tokenizers, vocabulary: Vocabulary) -> None:
         self._tokenizers = tokenizers
         self._t5_row = {token: row + 1 for row, token in enumerate(vocabulary.t5)}
         self._clip_row = {token: row + 1 for row, token in enumerate(vocabulary.clip)}
+        function_tokens = {*tokenizers.t5(FUNCTION_WORDS), T5_END, T5_PAD}
+        self._function_rows = [row for token, row in self._t5_row.items() if token in function_tokens]
         self._cache: dict[str, tuple[list[int], list[int]]] = {}
 
     def rows(self, text: str) -> tuple[list[int], list[int]]:
@@ -81,7 +95,13 @@ class Batcher:
             self._cache[text] = t5, [self._clip_row.get(token, UNKNOWN) for token in self._tokenizers.clip(text)]
         return self._cache[text]
 
-    def __call__(self, texts: Sequence[str], rng: np.random.Generator | None = None, unknown: float = 0.0) -> Tokens:
+    def __call__(
+        self,
+        texts: Sequence[str],
+        rng: np.random.Generator | None = None,
+        unknown: float = 0.0,
+        nouns_only: float = 0.0,
+    ) -> Tokens:
         t5_rows, clip_rows = zip(*(self.rows(text) for text in texts), strict=True)
         t5 = np.array(t5_rows)
         ends = np.array([len(row) - 1 for row in clip_rows])
@@ -95,14 +115,17 @@ class Batcher:
                     t5[index, rng.integers(words)] = UNKNOWN
                 if ends[index] > 1:
                     clip[index, rng.integers(1, ends[index])] = UNKNOWN
-        return Tokens(torch.from_numpy(t5), torch.from_numpy(clip), torch.from_numpy(ends))
+        read = t5 != self._t5_row[T5_PAD]
+        seen = read.copy()
+        if rng is not None:
+            content = ~np.isin(t5, self._function_rows)
+            bare = (rng.random(len(texts)) < nouns_only) & content.any(axis=1)
+            seen[bare] = content[bare]
+        return Tokens(*(torch.from_numpy(part) for part in (t5, read, seen, clip, ends)))
 
 
 class TextEncoders(nn.Module):
-    """`Tokens` -> context (B, 32, 128) from T5 and pooled (B, 64) from CLIP.
-
-    Padding is attended to, as ComfyUI does for Flux.
-    """
+    """`Tokens` -> context (B, 32, 128) from T5, padding not attended to, and pooled (B, 64) from CLIP."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -113,6 +136,6 @@ class TextEncoders(nn.Module):
         self.clip = CLIPTextModel(clip)
 
     def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        context = self.t5(input_ids=tokens.t5).last_hidden_state
+        context = self.t5(input_ids=tokens.t5, attention_mask=tokens.t5_read.long()).last_hidden_state
         hidden = self.clip(input_ids=tokens.clip).last_hidden_state
         return context, hidden[torch.arange(len(hidden), device=hidden.device), tokens.clip_end]

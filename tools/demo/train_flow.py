@@ -1,8 +1,8 @@
 """Stage 3: the Flux and its text encoders, by rectified flow on latents and captions.
 
-There is no loss on concept maps. Most steps run on scenes drawn at half size, whose patches sit where the patches of a
-full-size picture would, then the model moves to full size. The learning rate is constant until it falls to zero over
-the last part of that phase.
+There is no loss on concept maps. Whole scenes drawn small teach layout cheaply (their patches sit where those of a
+full-size picture would), close-ups teach what the nouns look like, whole scenes at full size, in turns with more
+close-ups, finish the model. The learning rate is constant until it falls to zero over the last part of the last phase.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .flux import Flux, FluxSizes, patchify, rotations
 from .latents import LatentSet
 from .text import CLIP_SIZES, T5_LENGTH, T5_SIZES, Batcher, TextEncoders, Tokenizers, Tokens, Vocabulary
 
-FULL_GRID = 16
 WARMUP = 100
 MUON_RATE, ADAM_RATE = 2e-3, 1.5e-3
 WEIGHT_DECAY = 0.02
 EMA = 0.998
 UNKNOWN_WORDS = 0.1
-ZERO_POOLED = 0.5
+ZERO_POOLED = 0.75
+NOUNS_ONLY = 0.75
 FALL = 0.6
 """Part of the full-size phase over which the learning rate falls."""
 SAVE_EVERY = 200
@@ -36,11 +36,16 @@ SAVE_EVERY = 200
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` steps on one set of latents."""
+    """`steps` steps on one set of latents, whose neighbouring patches are `stride` positions apart.
+
+    beside: what every other step uses instead.
+    """
 
     data: LatentSet
     steps: int
     batch: int
+    stride: float = 1.0
+    beside: Phase | None = None
 
 
 class DemoModel(nn.Module):
@@ -85,16 +90,17 @@ def train(
         for optim, state in zip(optims, checkpoint["optimisers"], strict=True):
             optim.load_state_dict(state)
         start, loss_mean = checkpoint["step"], checkpoint["loss"]
-    batcher, flux = Batcher(tokenizers, vocabulary), common.compiled(model.flux)
+    batcher = Batcher(tokenizers, vocabulary)
+    common.compile_blocks(model.flux)
     base_rates = [group["lr"] for optim in optimisers(model) for group in optim.param_groups]
     total = sum(phase.steps for phase in phases)
     clock = time.time()
-    for step, latent, tokens in _batches(phases, batcher, start, seed):
+    for step, latent, tokens, stride in _batches(phases, batcher, start, seed):
         factor = min((step + 1) / WARMUP, 1.0, (total - step) / (FALL * phases[-1].steps + 1))
         groups = [group for optim in optims for group in optim.param_groups]
         for group, rate in zip(groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        loss = _loss(model, flux, latent.to(device), tokens.to(device), np.random.default_rng((seed, step, 1)))
+        loss = _loss(model, latent.to(device), tokens.to(device), stride, np.random.default_rng((seed, step, 1)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
@@ -120,17 +126,21 @@ def train(
     return average.to("cpu").eval(), loss_mean
 
 
-def _batches(phases: list[Phase], batcher: Batcher, start: int, seed: int) -> Iterator[tuple[int, Tensor, Tokens]]:
+def _batches(
+    phases: list[Phase], batcher: Batcher, start: int, seed: int
+) -> Iterator[tuple[int, Tensor, Tokens, float]]:
     first = 0
     for phase in phases:
         for step in range(max(start, first), first + phase.steps):
             rng = np.random.default_rng((seed, step))
-            rows = rng.integers(len(phase.data.words), size=phase.batch)
-            yield step, phase.data.latents[rows].float(), batcher(phase.data.captions(rng, rows), rng, UNKNOWN_WORDS)
+            part = phase.beside if phase.beside and step % 2 else phase
+            rows = rng.integers(len(part.data.words), size=part.batch)
+            tokens = batcher(part.data.captions(rng, rows), rng, UNKNOWN_WORDS, NOUNS_ONLY)
+            yield step, part.data.latents[rows].float(), tokens, part.stride
         first += phase.steps
 
 
-def _loss(model: DemoModel, flux: nn.Module, latent: Tensor, tokens: Tokens, rng: np.random.Generator) -> Tensor:
+def _loss(model: DemoModel, latent: Tensor, tokens: Tokens, stride: float, rng: np.random.Generator) -> Tensor:
     """Mean squared error of the velocity `noise - latent` at logit-normal times."""
     device, count = latent.device, len(latent)
     time_drawn = 1 / (1 + np.exp(-rng.standard_normal(count)))
@@ -140,8 +150,9 @@ def _loss(model: DemoModel, flux: nn.Module, latent: Tensor, tokens: Tokens, rng
     noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), dtype=np.float32)).to(device)
     mixed = clean + t[:, None, None] * (noise - clean)
     grid = latent.shape[-1] // 2
-    rotation = rotations(T5_LENGTH, grid, FULL_GRID / grid).to(device)
+    seen = torch.cat((tokens.flux_seen, tokens.flux_seen.new_ones(clean.shape[:2])), dim=1)[:, None, None]
+    rotation = rotations(T5_LENGTH, grid, stride).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         context, pooled = model.text(tokens)
-        velocity = flux(mixed, context, pooled * keep[:, None], t, rotation)
+        velocity = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
     return (velocity.float() - (noise - clean)).square().mean()

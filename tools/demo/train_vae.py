@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder, on crops of scenes; then its decoder alone, on the finished latent.
+"""Stage 1: the autoencoder, on crops of scenes.
 
 Beside the picture's own error, the latent's mean and covariance are pulled to 0 and I (so that the flow model sees
 whitened channels), noise on the latent makes the decoder forgiving, and half-size latents must decode to half-size
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..scenes import HELD_OUT, scene
+from ..scenes import scene
 from . import common
 from .vae import Autoencoder
 
 CROP, BATCH, SCENES = 128, 8, 800
-RATE, DECODER_RATE, WARMUP = 2e-3, 1.5e-3, 60
-NOISE, DECODER_NOISE = 0.2, 0.1
+RATE, WARMUP = 2e-3, 60
+NOISE = 0.2
 MOMENTS = 0.02
 HALF_SIZE_EVERY = 4
 
@@ -81,31 +81,6 @@ def train(folder: Path, steps: int, seed: int) -> Autoencoder:
         if (step + 1) % 100 == 0 or step + 1 == steps:
             common.save(path, model=model.state_dict(), optimiser=optimiser.state_dict(), step=step + 1)
     return model.to("cpu").eval()
-
-
-def finish_decoder(folder: Path, model: Autoencoder, steps: int, seed: int) -> float:
-    """Train the decoder further while the latent stays as it is; returns the PSNR on held-out scenes."""
-    device, path = common.device(), folder / "decoder.pt"
-    model = model.to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.decoder.parameters(), lr=DECODER_RATE, betas=(0.9, 0.97), weight_decay=0.01)
-    start = _resume(path, model.decoder, optimiser)
-    encode, decode = common.compiled(model.encode), common.compiled(model.decode)
-    clock = time.time()
-    for step, batch in _batches(start, steps, seed + 1):
-        batch = batch.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            with torch.no_grad():
-                latent = _noisy(encode(batch), DECODER_NOISE)
-            loss = _error_loss(decode(latent).float() - batch)
-        _update(optimiser, loss, DECODER_RATE * common.cosine(step, steps, WARMUP))
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"decoder {step + 1}/{steps} loss {loss.item():.4f} {time.time() - clock:.0f} s", flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
-            common.save(path, model=model.decoder.state_dict(), optimiser=optimiser.state_dict(), step=step + 1)
-    model = model.to("cpu").eval()
-    quality = psnr(model, pictures(range(HELD_OUT, HELD_OUT + 32), 256))
-    print(f"vae PSNR on held-out scenes {quality:.2f} dB", flush=True)
-    return quality
 
 
 def _resume(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
