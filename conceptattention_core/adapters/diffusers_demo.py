@@ -77,24 +77,31 @@ PAD, END, OTHER = 0, 1, 2
 
 
 class ShortTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer that never pads or cuts to more than its own length, whatever the pipeline asks for (512).
+    """A tokenizer that pads to `shortest` tokens and to the longest text of the batch, where a pipeline asks for 512.
 
-    The demo's T5 was trained on 32 tokens, and like Flux's it attends to the padding.
+    The demo's T5 was trained without Flux's padding, which its pipelines attend to. So texts of one batch should be of
+    about one length.
     """
 
-    def __call__(self, *args: Any, max_length: int | None = None, **kwargs: Any) -> Any:
-        shorter = None if max_length is None else min(max_length, self.model_max_length)
-        return super().__call__(*args, max_length=shorter, **kwargs)
+    shortest: int = 1
+
+    def __call__(self, text: Any, *args: Any, padding: Any = False, max_length: int | None = None, **more: Any) -> Any:
+        if padding == "max_length" and max_length is not None:
+            texts = super().__call__([text] if isinstance(text, str) else text).input_ids
+            max_length = min(max_length, max(self.shortest, *map(len, texts)))
+        return super().__call__(text, *args, padding=padding, max_length=max_length, **more)
 
 
-def _t5_tokenizer(pieces: list[list[Any]], length: int) -> ShortTokenizer:
+def _t5_tokenizer(pieces: list[list[Any]], shortest: int) -> ShortTokenizer:
     backend = Tokenizer(models.Unigram([(piece, score) for piece, score, _ in pieces], unk_id=OTHER))
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
     backend.decoder = decoders.Metaspace()
     # No unk_token: an unknown word is an ordinary piece here, as it is in ComfyUI, not an error.
-    return ShortTokenizer(tokenizer_object=backend, model_max_length=length, pad_token="<pad>", eos_token="</s>")
+    tokenizer = ShortTokenizer(tokenizer_object=backend, model_max_length=512, pad_token="<pad>", eos_token="</s>")
+    tokenizer.shortest = shortest
+    return tokenizer
 
 
 def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> PreTrainedTokenizerFast:

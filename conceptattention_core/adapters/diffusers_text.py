@@ -29,10 +29,10 @@ def encode_concepts(
             "object that `encode_concepts` made with a pipeline that has one."
         )
     own = [_own_pieces(pipe.tokenizer_2, name) for name in names]
-    encoded, *_ = pipe.encode_prompt(
-        prompt=list(names), prompt_2=list(names), max_sequence_length=max_sequence_length
-    )  # (C, T, context_dim)
-    vectors = [pool_tokens(tokens, pieces, pooling) for tokens, pieces in zip(encoded.cpu(), own, strict=True)]
+    vectors = []
+    for name, pieces in zip(names, own, strict=True):
+        encoded, *_ = pipe.encode_prompt(prompt=name, prompt_2=name, max_sequence_length=max_sequence_length)
+        vectors.append(pool_tokens(encoded[0].cpu(), pieces, pooling))  # from (T, context_dim)
     return Concepts(names, background_count, torch.stack(vectors)[None])
 
 
