@@ -168,7 +168,7 @@ def test(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 CHECKS = {"ruff": ["ruff", "check"], "types": ["basedpyright", "--pythonpath", PYTHON]}
-SUITES = ("core", "comfyui", "server", "browser")  # what fails fast comes first
+SUITES = ("core", "diffusers", "comfyui", "server", "browser")  # what fails fast comes first
 
 
 def run_module(command: list[Any], **options: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,19 +32,29 @@ class Concepts:
 
 def split_names(text: str) -> list[str]:
     """Split "one per line or comma-separated" text into names: order kept, blanks and repetitions dropped."""
-    names = (" ".join(name.split()) for name in re.split(r"[,\n]", text))
-    return list(dict.fromkeys(name for name in names if name))
+    return clean_names(re.split(r"[,\n]", text))
+
+
+def clean_names(names: Iterable[str]) -> list[str]:
+    """Names with single spaces, in order, without blanks and repetitions."""
+    cleaned = (" ".join(name.split()) for name in names)
+    return list(dict.fromkeys(name for name in cleaned if name))
 
 
 def parse_concepts(concepts: str, background: str) -> tuple[tuple[str, ...], int]:
-    """Read the two text fields: ``(all names, background last)`` and how many of them are background.
+    """Read two text fields, one name per line or comma-separated; see `join_concepts`."""
+    return join_concepts(split_names(concepts), split_names(background))
+
+
+def join_concepts(concepts: Sequence[str], background: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Put the two lists together: ``(all names, background last)`` and how many of them are background.
 
     A background name that is also a concept is dropped from the background: it would compete with itself.
     Raises ValueError where there is nothing to look for, nothing to compete with (the softmax over one concept is 1
     everywhere), or more than 64 names.
     """
-    wanted = split_names(concepts)
-    competing = [name for name in split_names(background) if name not in wanted]
+    wanted = clean_names(concepts)
+    competing = [name for name in clean_names(background) if name not in wanted]
     if not wanted:
         raise ValueError("No concept is named. Write at least one in `concepts`, one per line or separated by commas.")
     if len(wanted) + len(competing) < 2:

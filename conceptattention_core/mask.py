@@ -1,11 +1,55 @@
-"""Masks: from a concept's share of the softmax to 0..1 with an exact floor and an exact core."""
+"""Masks: from the concepts' shares of the softmax to 0..1, torch in and torch out.
+
+A threshold function measures one picture's map and gives a number per picture, ``(B, 1, 1)``, that broadcasts over it;
+`ramp_mask` and `threshold_mask` apply any threshold, a number or such a tensor.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
+MaskMethod = Literal["mean", "otsu", "threshold", "soft", "argmax"]
 
-def ramp_mask(share: Tensor, threshold: float, softness: float) -> Tensor:
+OTSU_BINS = 256
+
+
+def mean_threshold(share: Tensor) -> Tensor:
+    """The map's own mean, the paper's choice. share: ``(B, h, w)``; returns ``(B, 1, 1)``."""
+    return share.mean(dim=(-2, -1), keepdim=True)
+
+
+def otsu_threshold(share: Tensor) -> Tensor:
+    """The cut that parts each map's values into two groups as far apart as possible, between the map's own extremes.
+
+    share: ``(B, h, w)``; returns ``(B, 1, 1)``. A constant map's threshold is its value.
+    Source: N. Otsu, "A threshold selection method from gray-level histograms" (1979), on 256 bins. Where several cuts
+    are equally good (an empty gap between the groups) the middle one is taken.
+    """
+    values = share.flatten(1).double()
+    low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    bins = ((values - low) / (high - low).clamp_min(1e-12) * OTSU_BINS).long().clamp(0, OTSU_BINS - 1)
+    count = torch.zeros(len(values), OTSU_BINS, dtype=values.dtype, device=values.device)
+    count.scatter_add_(1, bins, torch.ones_like(values))
+    total = torch.zeros_like(count).scatter_add_(1, bins, values)
+    below, above = count.cumsum(dim=1), count.flip(1).cumsum(dim=1).flip(1) - count
+    sum_below = total.cumsum(dim=1)
+    distance = sum_below / below.clamp_min(1) - (values.sum(dim=1, keepdim=True) - sum_below) / above.clamp_min(1)
+    between = torch.where(above > 0, below * above * distance**2, 0)[:, :-1]
+    best = between >= between.amax(dim=1, keepdim=True) * (1 - 1e-9)
+    edges = torch.arange(1, OTSU_BINS, device=values.device) / OTSU_BINS
+    middle = (best * edges).sum(dim=1, keepdim=True) / best.sum(dim=1, keepdim=True)
+    return (low + (high - low) * middle).to(share.dtype)[..., None]
+
+
+def threshold_mask(share: Tensor, threshold: float | Tensor) -> Tensor:
+    """A hard mask: 1 where the share is above the threshold, else 0. Any shape; returns float32, same shape."""
+    return (share > threshold).float()
+
+
+def ramp_mask(share: Tensor, threshold: float | Tensor, softness: float) -> Tensor:
     """A linear ramp of width `softness` centred at `threshold`: exactly 0 below it, exactly 1 above it.
 
     share: any shape, 0..1. softness 0 cuts hard: 1 where the share reaches the threshold. Returns float32, same shape.
@@ -13,3 +57,11 @@ def ramp_mask(share: Tensor, threshold: float, softness: float) -> Tensor:
     if softness == 0:
         return (share >= threshold).float()
     return ((share - threshold) / softness + 0.5).clamp(0, 1).contiguous()
+
+
+def argmax_mask(shares: Tensor, index: int) -> Tensor:
+    """1 where this concept is the strongest of all. shares: ``(B, C, h, w)``; returns ``(B, h, w)`` float32.
+
+    The masks of all concepts, background included, cover the picture without overlap.
+    """
+    return (shares.argmax(dim=1) == index).float()

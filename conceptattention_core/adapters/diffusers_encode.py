@@ -1,0 +1,143 @@
+"""diffusers: maps of a picture that exists already, by one half-noised forward that stops after the double blocks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..concepts import Concepts
+from ..heatmap import image_batch
+from ..maps import PATCH_PIXELS, ConceptAttentionMaps
+from ..record import Recorder
+from ..scores import Projection
+from ..views import Picture, picture_tensor
+from .diffusers_flux import FluxTap, require_flux
+
+
+class DoubleBlocksDone(Exception):
+    """Raised in front of the first single block: everything that the maps need is known, the rest is not run."""
+
+
+@torch.no_grad()
+def encode_picture(
+    pipe: Any,
+    image: Picture | Sequence[Picture],
+    concepts: Concepts,
+    projection: Projection,
+    prompt: str,
+    noise_level: float,
+    seeds: Sequence[int],
+    size: tuple[int, int] | None,
+    guidance_scale: float,
+    max_sequence_length: int,
+) -> ConceptAttentionMaps:
+    """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
+    transformer = require_flux(pipe.transformer)
+    if not 0 <= noise_level <= 1:
+        raise ValueError(f"noise_level ({noise_level}) must lie between 0, the clean picture, and 1, noise only.")
+    if not seeds:
+        raise ValueError("Give at least one noise seed in `seeds`.")
+    pictures = picture_batch(image, size)
+    context, pooled, txt_ids = pipe.encode_prompt(
+        prompt=prompt, prompt_2=prompt, num_images_per_prompt=len(pictures), max_sequence_length=max_sequence_length
+    )
+    latent = encode_latent(pipe.vae, pictures.to(context.device)).to(context)
+    if transformer.config.in_channels != 4 * latent.shape[1]:
+        raise ValueError(
+            f"This transformer reads {transformer.config.in_channels // 4} latent channels and a picture has "
+            f"{latent.shape[1]}: it is a Fill or Control model, which needs more than a picture. Use a plain FLUX.1."
+        )
+    batch, _, height, width = latent.shape
+    grid = (height // 2, width // 2)
+    device, dtype = latent.device, latent.dtype
+    guidance = torch.full((batch,), guidance_scale, device=device) if transformer.config.guidance_embeds else None
+    recorded = []
+    for seed in pipe.progress_bar(seeds):
+        recorder = Recorder(
+            concepts, projection, batch, grid, (PATCH_PIXELS * grid[0], PATCH_PIXELS * grid[1]), (0.0, 1.0)
+        )
+        noise = torch.randn(latent.shape[1:], generator=torch.Generator().manual_seed(seed)).to(latent)
+        run_double_blocks(
+            transformer,
+            concepts,
+            recorder,
+            hidden_states=pack(latent + noise_level * (noise - latent)),
+            encoder_hidden_states=context,
+            pooled_projections=torch.zeros_like(pooled),
+            timestep=torch.full((batch,), noise_level, device=device, dtype=dtype),
+            img_ids=image_ids(grid).to(device, dtype),
+            txt_ids=txt_ids,
+            guidance=guidance,
+        )
+        run = recorder.finish((), "")
+        if run.maps is None:
+            raise RuntimeError(run.problem)
+        recorded.append(run.maps)
+    pipe.maybe_free_model_hooks()
+    return join_steps(recorded)
+
+
+def run_double_blocks(
+    transformer: nn.Module, concepts: Concepts, recorder: Recorder, **inputs: Tensor | None
+) -> None:
+    """One forward with the concepts, as far as the last double block: two thirds of a Flux.1 forward come after it.
+
+    The exception that ends it leaves from a hook in front of the first single block, so that every module that has
+    begun, offloading hooks included, has also ended, up to the transformer itself.
+    """
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        raise DoubleBlocksDone
+
+    flux = require_flux(transformer)
+    tap = FluxTap(flux, concepts, choose=lambda _: recorder, failed=lambda: None)
+    stops = [block.register_forward_pre_hook(stop) for block in flux.single_transformer_blocks[:1]]
+    try:
+        with contextlib.suppress(DoubleBlocksDone):
+            flux(**inputs, return_dict=False)
+    finally:
+        tap.remove()
+        for handle in stops:
+            handle.remove()
+
+
+def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None) -> Tensor:
+    """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of 16."""
+    pictures = [picture_tensor(one) for one in (image if isinstance(image, list | tuple) else [image])]
+    if len({picture.shape for picture in pictures}) != 1:
+        raise ValueError("The pictures of one call must be of one size. Call `encode` for each of them.")
+    height, width = (max(PATCH_PIXELS, side // PATCH_PIXELS * PATCH_PIXELS) for side in size or pictures[0].shape[1:3])
+    batch = image_batch(torch.cat(pictures), len(pictures), (height, width))
+    return 2 * rearrange(batch, "b h w c -> b c h w") - 1
+
+
+def encode_latent(vae: Any, pixels: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, 16, H/8, W/8)``: the VAE's mean, no sample."""
+    latent = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+    return (latent - vae.config.shift_factor) * vae.config.scaling_factor
+
+
+def pack(latent: Tensor) -> Tensor:
+    """``(B, channels, 2 h, 2 w)`` -> tokens ``(B, h * w, 4 channels)``, each a patch of 2 x 2."""
+    return rearrange(latent, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+
+
+def image_ids(grid: tuple[int, int]) -> Tensor:
+    """Position ids ``(h * w, 3)`` float32: image number 0, row, column."""
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    return torch.stack((torch.zeros_like(rows), rows, columns), dim=-1).flatten(0, 1).float()
+
+
+def join_steps(maps: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:
+    """One object with the steps of several recordings of a picture, so that saliency averages their softmaxes."""
+    return replace(
+        maps[0],
+        scores=torch.cat([one.scores for one in maps]),
+        sigmas=tuple(sigma for one in maps for sigma in one.sigmas),
+    )

@@ -1,0 +1,187 @@
+"""The command line: maps of a picture that is made now, or of one that exists already.
+
+    python -m conceptattention_core generate "a house on the sand" --concepts "house, sand, sky"
+    python -m conceptattention_core encode photo.jpg --concepts "cat, sofa" --model black-forest-labs/FLUX.1-schnell
+
+Without --model it is the small demo model that comes with the package, so that both run at once on any machine. Writes
+heat maps, masks, an overlay and the raw maps (`maps.safetensors`, for `storage.load_maps`) to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import Image
+
+from .concepts import TokenPooling
+from .mask import MaskMethod
+from .scores import PROJECTIONS
+from .views import ConceptMaps
+
+DEMO, DEMO_STEPS, DEMO_SIZE = "demo", 20, 256
+FULL_SIZE = 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 with one line that says what is wrong."""
+    options = build_parser().parse_args(arguments)
+    try:
+        written = options.run(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Wrote {len(written)} files to {options.out}: {', '.join(path.name for path in written)}")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Both commands and what they share."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--concepts", required=True, help='what to look for: "cat, sofa"')
+    shared.add_argument("--background", default="background", help="concepts that only compete (default: background)")
+    shared.add_argument("--out", type=Path, default=Path("output/concepts"), help="folder (default: output/concepts)")
+    shared.add_argument("--model", default=DEMO, help="folder or hub name of a FLUX.1 model (default: the demo model)")
+    shared.add_argument("--device", help="cuda, mps or cpu (default: the best that there is; the demo runs on cpu)")
+    shared.add_argument("--offload", action="store_true", help="keep only the part that works on the GPU")
+    shared.add_argument("--mask", choices=get_args(MaskMethod), default="mean", help="mask method (default: mean)")
+    shared.add_argument("--threshold", type=float, default=0.5, help="for the masks threshold and soft (default: 0.5)")
+    shared.add_argument("--pooling", choices=get_args(TokenPooling), default="mean", help="of a word's text pieces")
+    shared.add_argument("--projection", choices=PROJECTIONS, default="output", help="where scores are taken")
+    shared.add_argument("--size", type=int, nargs="+", metavar="SIDE", help="height and width in pixels, or one side")
+    shared.add_argument("--guidance", type=float, default=3.5, help="guidance_scale (default: 3.5)")
+
+    parser = argparse.ArgumentParser(
+        prog="python -m conceptattention_core",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="{generate,encode}")
+    generate = commands.add_parser("generate", parents=[shared], help="make a picture, and its maps")
+    generate.add_argument("prompt")
+    generate.add_argument("--steps", type=int, help="default: 20 (demo), 28 (others)")
+    generate.add_argument("--seed", type=int, default=0)
+    generate.set_defaults(run=run_generate)
+    encode = commands.add_parser("encode", parents=[shared], help="maps of an existing picture")
+    encode.add_argument("picture", type=Path)
+    encode.add_argument("--prompt", default="", help="what to tell the model about the picture (default: nothing)")
+    encode.add_argument("--noise-level", type=float, default=0.5, help="0 = clean, 1 = noise only (default: 0.5)")
+    encode.add_argument("--seeds", type=int, default=4, help="noises to average (default: 4)")
+    encode.set_defaults(run=run_encode)
+    return parser
+
+
+def run_generate(options: argparse.Namespace) -> list[Path]:
+    """Make a picture and write it with its maps."""
+    import torch
+
+    from .adapters.diffusers import ConceptAttention
+
+    pipe = load_pipeline(options)
+    height, width = picture_size(options) or (FULL_SIZE, FULL_SIZE)
+    attention = ConceptAttention(
+        pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
+    )
+    warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
+    with attention:
+        image = pipe(
+            prompt=options.prompt,
+            height=height,
+            width=width,
+            num_inference_steps=options.steps or (DEMO_STEPS if options.model == DEMO else 28),
+            guidance_scale=options.guidance,
+            generator=torch.Generator().manual_seed(options.seed),
+        ).images[0]
+    options.out.mkdir(parents=True, exist_ok=True)
+    picture = options.out / "picture.png"
+    image.save(picture)
+    return [picture, *write_maps(options, attention.maps(), image)]
+
+
+def run_encode(options: argparse.Namespace) -> list[Path]:
+    """Write the maps of an existing picture."""
+    from .adapters.diffusers import ConceptAttention
+
+    with Image.open(options.picture) as file:
+        image = file.convert("RGB")
+    pipe = load_pipeline(options)
+    warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
+    maps = ConceptAttention.encode(
+        pipe,
+        image,
+        options.concepts,
+        options.background,
+        prompt=options.prompt,
+        noise_level=options.noise_level,
+        seeds=range(options.seeds),
+        size=picture_size(options) or fitted((image.height, image.width), FULL_SIZE),
+        guidance_scale=options.guidance,
+        pooling=options.pooling,
+        projection=options.projection,
+    )
+    return write_maps(options, maps, image)
+
+
+def load_pipeline(options: argparse.Namespace) -> Any:
+    """The demo model, or a FLUX.1 from a folder or the hub."""
+    import torch
+
+    if options.model == DEMO:
+        from .adapters.diffusers_demo import load_demo_pipeline
+
+        return load_demo_pipeline().to(options.device or "cpu")
+    from diffusers import FluxPipeline
+
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = options.device or best
+    pipe = FluxPipeline.from_pretrained(options.model, torch_dtype=torch.float32 if device == "cpu" else torch.bfloat16)
+    if options.offload:
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    return pipe
+
+
+def picture_size(options: argparse.Namespace) -> tuple[int, int] | None:
+    """``(H, W)`` as asked for, or the demo model's own; None where the model or the picture decides."""
+    if options.size:
+        return options.size[0], options.size[-1]
+    return (DEMO_SIZE, DEMO_SIZE) if options.model == DEMO else None
+
+
+def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """A picture's size, scaled down so that no side is longer than `longest`."""
+    scale = min(1.0, longest / max(size))
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def warn_of_unknown_words(options: argparse.Namespace, pipe: Any, text: str) -> None:
+    """The demo model knows some thirty words; say so rather than let it look broken."""
+    if options.model == DEMO:
+        from .adapters.diffusers_demo import unknown_words
+
+        if unknown := list(dict.fromkeys(unknown_words(pipe, text.replace(",", " ")))):
+            print(f"The demo model does not know: {', '.join(unknown)}.", file=sys.stderr)
+
+
+def write_maps(options: argparse.Namespace, maps: ConceptMaps, image: Image.Image) -> list[Path]:
+    """Heat maps and masks of the concepts, the overlay, and the raw maps; returns the files."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    size = (image.height, image.width)
+    pictures = {"overlay": maps.overlay(image)}
+    for concept in maps.concepts[: len(maps.concepts) - maps.raw.background_count]:
+        name = re.sub(r"[^\w-]+", "-", concept).strip("-") or "concept"
+        name = name if f"mask-{name}" not in pictures else f"{name}-{len(pictures)}"
+        pictures[f"heatmap-{name}"] = maps.heatmap(concept, size)
+        pictures[f"mask-{name}"] = maps.mask(
+            concept, options.mask, threshold=options.threshold, size=size, output="pil"
+        )
+    written = [options.out / f"{name}.png" for name in pictures]
+    for path, picture in zip(written, pictures.values(), strict=True):
+        picture.save(path)
+    maps.save(options.out / "maps.safetensors")
+    return [*written, options.out / "maps.safetensors"]

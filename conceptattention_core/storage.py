@@ -1,0 +1,68 @@
+"""Maps on disk: one `.safetensors` file with the raw scores, described by JSON in its metadata."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .maps import ConceptAttentionMaps
+
+METADATA_KEY = "concept_attention_maps"
+VERSION = 1
+
+
+def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
+    """Write maps to a `.safetensors` file: the tensor `scores`, and every other field as JSON in the metadata.
+
+    The file is read back bit for bit by `load_maps`, here or in ComfyUI.
+    """
+    description = {
+        "version": VERSION,
+        "concepts": maps.concepts,
+        "background_count": maps.background_count,
+        "blocks": maps.blocks,
+        "sigmas": maps.sigmas,
+        "image_size": maps.image_size,
+        "projection": maps.projection,
+    }
+    scores = maps.scores.to("cpu", torch.float32).contiguous()
+    save_file({"scores": scores}, path, metadata={METADATA_KEY: json.dumps(description)})
+
+
+def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
+    """Read what `save_maps` wrote.
+
+    Raises FileNotFoundError where there is no file, and ValueError where it holds no maps, is damaged, or was written
+    by a later version of this package.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            scores = file.get_tensor("scores") if text is not None else None
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole .safetensors file: {error}") from error
+    if text is None or scores is None:
+        raise ValueError(f"{path} holds no concept attention maps: the metadata entry `{METADATA_KEY}` is missing.")
+    description = json.loads(text)
+    if description["version"] > VERSION:
+        raise ValueError(
+            f"{path} was written by a later version of Concept Attention (format {description['version']}, this one "
+            f"reads up to {VERSION}). Update this package."
+        )
+    maps = ConceptAttentionMaps(
+        scores=scores,
+        concepts=tuple(description["concepts"]),
+        background_count=description["background_count"],
+        blocks=tuple(description["blocks"]),
+        sigmas=tuple(description["sigmas"]),
+        image_size=(description["image_size"][0], description["image_size"][1]),
+        projection=description["projection"],
+    )
+    described = (len(maps.sigmas), len(maps.blocks), len(maps.concepts))
+    if scores.ndim != 6 or (scores.shape[0], scores.shape[1], scores.shape[3]) != described:
+        raise ValueError(f"{path} contradicts itself: scores of shape {tuple(scores.shape)} for {described}.")
+    return maps

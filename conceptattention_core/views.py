@@ -1,0 +1,183 @@
+"""Maps for scripts and notebooks: the same recorded scores by concept name, as tensors, arrays or PIL pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, Literal, TypeGuard, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .heatmap import heatmap_picture, image_batch, overlay_picture
+from .maps import ConceptAttentionMaps, resize_maps
+from .mask import MaskMethod, argmax_mask, mean_threshold, otsu_threshold, ramp_mask, threshold_mask
+from .storage import load_maps, save_maps
+
+Output = Literal["torch", "numpy", "pil"]
+Picture = Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class ConceptMaps:
+    """A front on `ConceptAttentionMaps` for people: names instead of indices, one picture at a time.
+
+    raw: the object that ComfyUI's nodes hand around, with the scores of the whole batch. It stays plain data with
+    tensors for a batch; everything here is derived from it, so `ConceptMaps(raw)` is all that it takes to look at
+    maps that a node has made, and `maps.raw` to give maps to a function that works on batches.
+
+    A batch of pictures is a sequence: ``len(maps)``, ``maps[2]``, ``for picture, its_maps in zip(images, maps)``. The
+    methods below need a single picture, and raise ValueError where there are several, rather than choose one silently.
+    """
+
+    raw: ConceptAttentionMaps
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """All names; the last `raw.background_count` only compete."""
+        return self.raw.concepts
+
+    def __len__(self) -> int:
+        return self.raw.scores.shape[2]
+
+    def __getitem__(self, index: int) -> ConceptMaps:
+        """The maps of one picture of the batch. Raises IndexError past the end."""
+        position = range(len(self))[index]
+        return ConceptMaps(replace(self.raw, scores=self.raw.scores[:, :, position : position + 1]))
+
+    def __iter__(self) -> Iterator[ConceptMaps]:
+        return (self[index] for index in range(len(self)))
+
+    def saliency(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> dict[str, Tensor]:
+        """Share of each concept in each 16-pixel patch: name -> ``(h, w)`` float32; they sum to 1 over the concepts.
+
+        The arguments are those of `ConceptAttentionMaps.saliency`.
+        """
+        shares = self._shares(first_block, last_block, temperature)[0]
+        return dict(zip(self.concepts, shares, strict=True))
+
+    @overload
+    def mask(
+        self,
+        concept: str,
+        method: MaskMethod = ...,
+        *,
+        threshold: float = ...,
+        softness: float = ...,
+        size: tuple[int, int] | None = ...,
+        output: Literal["torch"] = ...,
+        **blocks: Any,
+    ) -> Tensor: ...
+
+    @overload
+    def mask(
+        self, concept: str, method: MaskMethod = ..., *, output: Literal["numpy"], **settings: Any
+    ) -> np.ndarray: ...
+
+    @overload
+    def mask(
+        self, concept: str, method: MaskMethod = ..., *, output: Literal["pil"], **settings: Any
+    ) -> Image.Image: ...
+
+    def mask(
+        self,
+        concept: str,
+        method: MaskMethod = "mean",
+        *,
+        threshold: float = 0.5,
+        softness: float = 0.1,
+        size: tuple[int, int] | None = None,
+        output: Output = "torch",
+        **blocks: Any,
+    ) -> Picture:
+        """One concept's mask, ``(H, W)`` float32 0..1 (PIL: mode L, 0..255).
+
+        method: ``mean`` (above the map's own mean, the paper's), ``otsu`` (the best cut between two groups of values),
+        ``threshold`` (above `threshold`), ``soft`` (a ramp of width `softness` around `threshold`), or ``argmax``
+        (stronger than every other concept). Thresholds are measured on the token grid and applied in pixels.
+        size: ``(H, W)`` wanted, the picture's by default. blocks: `first_block`, `last_block`, `temperature`.
+        Raises ValueError on an unknown concept or method.
+        """
+        index = self.raw.index(concept)
+        coarse = self._shares(**blocks)
+        shares = resize_maps(coarse, self.raw.image_size, size or self.raw.image_size)
+        share = shares[:, index]
+        if method == "mean":
+            mask = threshold_mask(share, mean_threshold(coarse[:, index]))
+        elif method == "otsu":
+            mask = threshold_mask(share, otsu_threshold(coarse[:, index]))
+        elif method == "threshold":
+            mask = threshold_mask(share, threshold)
+        elif method == "soft":
+            mask = ramp_mask(share, threshold, softness)
+        elif method == "argmax":
+            mask = argmax_mask(shares, index)
+        else:
+            raise ValueError(f"There is no mask method '{method}': choose mean, otsu, threshold, soft or argmax.")
+        return to_output(mask[0], output)
+
+    def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:
+        """One concept's share in colours, on the absolute scale 0 (dark) to 1 (pale). size: ``(H, W)``."""
+        shares = resize_maps(self._shares(**blocks), self.raw.image_size, size or self.raw.image_size)
+        return to_pil(heatmap_picture(shares[:, self.raw.index(concept)])[0])
+
+    def overlay(self, image: Picture | None = None, alpha: float = 0.6, **blocks: Any) -> Image.Image:
+        """Every place in the colour of its strongest concept, over the picture, with a legend below.
+
+        image: PIL, or an array or tensor ``(H, W, 3)``, 0..1 or uint8; without one, plain colours. alpha: 0..1.
+        """
+        picture = None if image is None else picture_tensor(image)
+        size = self.raw.image_size if picture is None else (picture.shape[1], picture.shape[2])
+        shares = resize_maps(self._shares(**blocks), self.raw.image_size, size)
+        background = None if picture is None else image_batch(picture, 1, size)
+        return to_pil(overlay_picture(shares, self.concepts, self.raw.background_count, background, alpha)[0])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the scores of all pictures to a `.safetensors` file (see `storage.save_maps`)."""
+        save_maps(self.raw, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> ConceptMaps:
+        """Read a file that `save`, or ComfyUI, has written (see `storage.load_maps`)."""
+        return cls(load_maps(path))
+
+    def _shares(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:
+        """``(1, C, h, w)``, or ValueError where there are several pictures."""
+        if len(self) != 1:
+            raise ValueError(f"These are the maps of {len(self)} pictures. Say which one: maps[0], maps[1] ...")
+        return self.raw.saliency(first_block, last_block, temperature)
+
+
+def picture_tensor(image: Picture) -> Tensor:
+    """A picture as ``(1, H, W, 3)`` float32 0..1.
+
+    image: PIL, or an array or tensor ``(H, W, 3 or 4)``, 0..1 or uint8. Raises ValueError on another shape.
+    """
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))) if _is_pil(image) else torch.as_tensor(image)
+    if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
+        raise ValueError(f"A picture is (height, width, 3), not {tuple(pixels.shape)}: one, with channels last.")
+    scale = 255 if pixels.dtype == torch.uint8 else 1
+    return pixels[None, ..., :3].float().cpu() / scale
+
+
+def _is_pil(image: Picture) -> TypeGuard[Image.Image]:
+    return isinstance(image, Image.Image)
+
+
+def to_pil(pixels: Tensor) -> Image.Image:
+    """``(H, W)`` or ``(H, W, 3)`` 0..1 to a PIL picture of mode L or RGB."""
+    return Image.fromarray((pixels * 255).round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def to_output(pixels: Tensor, output: Output) -> Picture:
+    """A map as torch, numpy or PIL. Raises ValueError on any other word."""
+    if output == "torch":
+        return pixels
+    if output == "numpy":
+        return pixels.numpy()
+    if output == "pil":
+        return to_pil(pixels)
+    raise ValueError(f"There is no output '{output}': choose torch, numpy or pil.")
