@@ -25,8 +25,10 @@ WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 SCREENSHOT = WORKFLOWS.parent / "docs" / "images" / "workflow.png"
 DEMO, FLUX, API = "Concept Attention Demo.json", "Concept Attention Flux.json", "api/demo.json"
 
-PROMPT = "a house and the sun on the grass under the sky"
-CONCEPTS = ("house", "sun", "grass")
+PROMPT = "a house on the grass under the sky"
+CONCEPTS = ("house", "grass", "sky")
+MASKED = "grass"
+"""Whose mask is shown."""
 BACKGROUND = "background"
 GAP = 40
 TITLE = 30
@@ -115,13 +117,12 @@ def plan(
         inputs = {**record, "image": ("decode", 0), "concept": concept}
         items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
         items.append(shown(f"heatmap {concept}", (concept, 1), f"Heat map: {concept}", save))
-    first = CONCEPTS[0]
-    items.append(shown("overlay", (first, 2), "Overlay of all concepts", save))
+    items.append(shown("overlay", (CONCEPTS[0], 2), "Overlay of all concepts", save))
     if save:
-        items.append(Item("mask as image", "MaskToImage", {"mask": (first, 0)}))
-        items.append(shown("mask", ("mask as image", 0), f"Mask: {first}", save))
+        items.append(Item("mask as image", "MaskToImage", {"mask": (MASKED, 0)}))
+        items.append(shown("mask", ("mask as image", 0), f"Mask: {MASKED}", save))
     else:
-        items.append(Item("mask", "MaskPreview", {"mask": (first, 0)}, f"Mask: {first}", (300, 340)))
+        items.append(Item("mask", "MaskPreview", {"mask": (MASKED, 0)}, f"Mask: {MASKED}", (300, 340)))
     items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
     items.append(shown("labels", ("label map", 2), "Label map of all concepts", save))
     items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 360)))
@@ -276,7 +277,7 @@ def screenshot(page: Page) -> Image.Image:
 
 def result_strip(page: Page) -> Image.Image:
     """The demo's picture, a heat map and the overlay, side by side."""
-    titles = ("Picture", f"Heat map: {CONCEPTS[0]}", "Overlay of all concepts")
+    titles = ("Picture", f"Heat map: {MASKED}", "Overlay of all concepts")
     pictures = [Image.open(BytesIO(page.request.get(page.evaluate(SOURCE, title)).body())) for title in titles]
     strip = Image.new("RGB", (256 * len(pictures), 256))
     for index, picture in enumerate(pictures):
@@ -308,7 +309,7 @@ def main() -> None:
                 # The models are not on this machine, which the front end would show in red.
                 page.evaluate("() => app.graph.nodes.forEach((node) => { node.has_errors = false })")
                 picture = screenshot(page)
-                picture.thumbnail((900, 900))
+                picture.thumbnail((640, 640))
                 save_picture(WORKFLOWS / name.replace(".json", ".jpg"), picture)
         run_demo(page)
         save_picture(WORKFLOWS / DEMO.replace(".json", ".jpg"), result_strip(page))

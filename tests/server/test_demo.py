@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_the_demo_saves_every_kind_of_picture(demo: tuple[Graph, Result]) -> Non
     assert {part.shape for part in (picture, mask, *heat_maps)} == {(256, 256, 3)}
     assert overlay.shape == labels.shape and overlay.shape[0] > 256  # with a legend
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000
-    for first, second in zip(heat_maps, heat_maps[1:], strict=False):
+    for first, second in itertools.pairwise(heat_maps):
         assert np.abs(first.astype(int) - second).mean() > 2  # each concept has a map of its own
 
 
@@ -49,7 +50,7 @@ def test_maps_are_where_the_things_are(server: Server, workflow: Any) -> None:
     apply = graph.apply("sky, grass, house", background="")
     sampler = graph.sample(apply[0], seed=1, steps=12)
     for concept in ("sky", "grass"):
-        graph.read(apply[1], sampler[0], concept)
+        graph.read(apply[1], sampler[0], concept, threshold=0.4)  # of three, so a third is chance
     result = server.run(graph)
     assert result.ok, result.error
     sky, grass = (graph.maps(result, reader)[0][0, ..., 0] / 255 for reader in range(2))
