@@ -67,19 +67,19 @@ def test_sizes_follow_the_latent_or_the_image(server: Server, workflow: Any) -> 
 def test_thirty_runs_do_not_grow(start: Callable[..., Server], workflow: Any, flags: tuple[str, ...]) -> None:
     """The default cache keeps all results while there is memory; with these flags the host keeps (almost) nothing.
 
-    A run records 0.4 MB here: kept by every run it would be 12 MB.
+    A run records 1.6 MB here: if every run kept that, 30 of them would hold 47 MB.
     """
     server = start(*flags)
     process = psutil.Process(server.process.pid)
 
     def run(seed: int) -> int:
         graph = workflow(size=256)
-        apply = graph.apply(", ".join(f"thing {index}" for index in range(31)))
-        graph.read(apply[1], graph.sample(apply[0], seed, steps=2)[0])
+        apply = graph.apply(", ".join(f"thing {index}" for index in range(63)))
+        graph.read(apply[1], graph.sample(apply[0], seed, steps=4)[0])
         result = server.run(graph)
         assert result.ok, result.error
         return process.memory_info().rss
 
     used = np.array([run(seed) for seed in range(100, 142)]) / MEGABYTE
     print("\n", " ".join(f"{value:.0f}" for value in used), "MB")
-    assert used[-1] - used[11] < 5
+    assert np.median(used[-5:]) - np.median(used[9:14]) < 15
