@@ -25,9 +25,9 @@ WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 SCREENSHOT = WORKFLOWS.parent / "docs" / "images" / "workflow.png"
 DEMO, FLUX, API = "Concept Attention Demo.json", "Concept Attention Flux.json", "api/demo.json"
 
-PROMPT = "a house on the grass under the sky"
-CONCEPTS = ("house", "grass", "sky")
-MASKED = "grass"
+PROMPT = "sea, sand and a sunset"
+CONCEPTS = ("sea", "sand", "sunset")
+MASKED = "sea"
 """Whose mask is shown."""
 BACKGROUND = "background"
 GAP = 40
@@ -36,6 +36,8 @@ TITLE = 30
 HEAD = 60
 """Height of a group's title."""
 DEMO_SEED = 1
+DEMO_BLOCKS = {"first_block": 3, "last_block": 3}
+"""The demo model's fourth double block alone finds things best (README, quality)."""
 
 DEMO_NOTE = """## Concept Attention: the demo
 
@@ -48,6 +50,8 @@ DEMO_NOTE = """## Concept Attention: the demo
 Change a `threshold` and run again: nothing is sampled again.
 
 Concepts compete for every place in the picture. What you do not name goes to `background`.
+
+The nodes read block 3 alone (`first_block`, `last_block`), the best one of this small model.
 
 Help: select a node and press **i** above it."""
 
@@ -87,11 +91,19 @@ class Plan:
 
 
 def plan(
-    loaders: list[Item], prompt: list[Item], sources: dict[str, Any], note: str, pixels: int, seed: int, save: bool
+    loaders: list[Item],
+    prompt: list[Item],
+    sources: dict[str, Any],
+    blocks: dict[str, int],
+    note: str,
+    pixels: int,
+    seed: int,
+    save: bool,
 ) -> Plan:
     """What both workflows have in common, behind the nodes that load a model and encode the prompt.
 
-    sources: the sockets where model, clip, vae and positive come from. save: pictures to files instead of previews.
+    sources: the sockets where model, clip, vae and positive come from. blocks: those to read, if
+    not the default ones. save: pictures to files instead of previews.
     """
     apply = Item(
         "apply",
@@ -112,7 +124,7 @@ def plan(
         Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(300, 0)),
         shown("picture", ("decode", 0), "Picture", save),
     ]
-    record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0)}
+    record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), **blocks}
     for concept in (*CONCEPTS, BACKGROUND):
         inputs = {**record, "image": ("decode", 0), "concept": concept}
         items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
@@ -160,7 +172,7 @@ def demo(save: bool = False) -> Plan:
     """The workflow that runs anywhere, on the demo model."""
     loaders = [Item("model", "ConceptAttentionDemoModel", size=(340, 0))]
     sources = {"model": ("model", 0), "clip": ("model", 1), "vae": ("model", 2), "positive": ("prompt", 0)}
-    return plan(loaders, [text({"clip": ("model", 1)})], sources, DEMO_NOTE, 256, DEMO_SEED, save)
+    return plan(loaders, [text({"clip": ("model", 1)})], sources, DEMO_BLOCKS, DEMO_NOTE, 256, DEMO_SEED, save)
 
 
 def flux() -> Plan:
@@ -173,7 +185,7 @@ def flux() -> Plan:
     ]
     guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(340, 0))
     sources = {"model": ("model", 0), "clip": ("clip", 0), "vae": ("vae", 0), "positive": ("guidance", 0)}
-    return plan(loaders, [text({"clip": ("clip", 0)}), guidance], sources, FLUX_NOTE, 1024, 0, save=False)
+    return plan(loaders, [text({"clip": ("clip", 0)}), guidance], sources, {}, FLUX_NOTE, 1024, 0, save=False)
 
 
 BUILD = """async ({items, rows, gap, title, head}) => {
@@ -307,7 +319,7 @@ def main() -> None:
             write(name, export(page)["workflow"])
             if name == FLUX:
                 # The models are not on this machine, which the front end would show in red.
-                page.evaluate("() => app.graph.nodes.forEach((node) => { node.has_errors = false })")
+                page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
                 picture = screenshot(page)
                 picture.thumbnail((640, 640))
                 save_picture(WORKFLOWS / name.replace(".json", ".jpg"), picture)
