@@ -134,7 +134,7 @@ def load_pipeline(options: argparse.Namespace) -> Any:
         from .adapters.diffusers_demo import load_demo_pipeline
 
         return load_demo_pipeline().to(options.device or "cpu")
-    from diffusers import FluxPipeline
+    from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = options.device or best

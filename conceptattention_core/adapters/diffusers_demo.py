@@ -104,7 +104,7 @@ def _t5_tokenizer(pieces: list[list[Any]], shortest: int) -> ShortTokenizer:
     return tokenizer
 
 
-def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> PreTrainedTokenizerFast:
+def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> Any:
     pairs = [(first, second) for first, second in (merge.split() for merge in merges)]
     backend = Tokenizer(models.BPE(vocabulary, pairs, unk_token=CLIP_END, end_of_word_suffix="</w>"))
     backend.normalizer = normalizers.Sequence(
@@ -166,7 +166,8 @@ def _vae(weights: dict[str, Tensor], sizes: dict[str, Any]) -> AutoencoderKL:
         return tuple(part["ch"] * factor for factor in part["ch_mult"])
 
     up = ("UpDecoderBlock2D",) * levels
-    vae = AutoencoderKL(
+    make: Any = AutoencoderKL  # which declares its tuples to hold one entry each
+    vae = make(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=up,
         block_out_channels=widths(encoder),
@@ -175,7 +176,8 @@ def _vae(weights: dict[str, Tensor], sizes: dict[str, Any]) -> AutoencoderKL:
         scaling_factor=0.3611,
         shift_factor=0.1159,
     )
-    vae.decoder = Decoder(
+    make_decoder: Any = Decoder
+    vae.decoder = make_decoder(
         in_channels=sizes["embed_dim"],
         out_channels=3,
         up_block_types=up,

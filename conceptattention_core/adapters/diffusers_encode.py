@@ -39,6 +39,7 @@ def encode_picture(
 ) -> ConceptAttentionMaps:
     """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     transformer = require_flux(pipe.transformer)
+    config: Any = transformer.config
     if not 0 <= noise_level <= 1:
         raise ValueError(f"noise_level ({noise_level}) must lie between 0, the clean picture, and 1, noise only.")
     if not seeds:
@@ -48,15 +49,15 @@ def encode_picture(
         prompt=prompt, prompt_2=prompt, num_images_per_prompt=len(pictures), max_sequence_length=max_sequence_length
     )
     latent = encode_latent(pipe.vae, pictures.to(context.device)).to(context)
-    if transformer.config.in_channels != 4 * latent.shape[1]:
+    if config.in_channels != 4 * latent.shape[1]:
         raise ValueError(
-            f"This transformer reads {transformer.config.in_channels // 4} latent channels and a picture has "
+            f"This transformer reads {config.in_channels // 4} latent channels and a picture has "
             f"{latent.shape[1]}: it is a Fill or Control model, which needs more than a picture. Use a plain FLUX.1."
         )
     batch, _, height, width = latent.shape
     grid = (height // 2, width // 2)
     device, dtype = latent.device, latent.dtype
-    guidance = torch.full((batch,), guidance_scale, device=device) if transformer.config.guidance_embeds else None
+    guidance = torch.full((batch,), guidance_scale, device=device) if config.guidance_embeds else None
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorder = Recorder(
@@ -109,7 +110,8 @@ def run_double_blocks(
 
 def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None) -> Tensor:
     """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of 16."""
-    pictures = [picture_tensor(one) for one in (image if isinstance(image, list | tuple) else [image])]
+    several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
+    pictures = [picture_tensor(one) for one in several]
     if len({picture.shape for picture in pictures}) != 1:
         raise ValueError("The pictures of one call must be of one size. Call `encode` for each of them.")
     height, width = (max(PATCH_PIXELS, side // PATCH_PIXELS * PATCH_PIXELS) for side in size or pictures[0].shape[1:3])

@@ -222,11 +222,12 @@ class FluxPass:
             return
         h, w = self._evaluation.grid
         image = slice(0, h * w)
-        keys = self._keys[:, image]
+        keys: Any = self._keys[:, image]
         if self._rope is not None:
             text_tokens = len(self._rope[0]) - self._keys.shape[1]
             own = slice(text_tokens, text_tokens + h * w)
-            keys = apply_rotary_emb(keys, (self._rope[0][own], self._rope[1][own]), sequence_dim=1)
+            rotation: Any = (self._rope[0][own], self._rope[1][own])  # declared as a tuple of one
+            keys = apply_rotary_emb(keys, rotation, sequence_dim=1)
         values = self._values[:, image]
         self._concepts.attend(index, text_stream(block), keys.transpose(1, 2), values.transpose(1, 2))
         self._concepts.score(index, image_output[:, image])
