@@ -139,7 +139,7 @@ class Server:
             )
         started = time.monotonic()
         while not self.answers():
-            if self.process.poll() is not None or time.monotonic() - started > 600:
+            if self.process.poll() is not None or time.monotonic() - started > 300:
                 self.__exit__(None, None, None)
                 raise RuntimeError(f"ComfyUI does not answer. The end of {self.log}:\n{self.log_text()[-3000:]}")
             time.sleep(0.2)
