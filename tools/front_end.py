@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -30,11 +30,28 @@ def open_front_end(url: str, browser: str, width: int = 1920, height: int = 1080
         closed = {"Comfy.Minimap.Visible": False, "Comfy.RightSidePanel.IsOpen": False}
         page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True, **closed})
         page.goto(url)
+        wait_for_start(page)
+        yield page
+        chromium.close()
+
+
+def wait_for_start(page: Page, tries: int = 5) -> None:
+    """Wait until the front end can be clicked.
+
+    On a busy machine the fading of its start-up veil can miss its own end and cover the page for good; a person reloads
+    the page then.
+    """
+    for _ in range(tries):
         page.wait_for_function("window.app?.graph && window.app.extensionManager && window.LiteGraph")
         page.wait_for_selector("#graph-canvas")
         page.wait_for_function("!document.querySelector('#splash-loader')")
-        yield page
-        chromium.close()
+        page.wait_for_timeout(1000)
+        try:
+            page.wait_for_selector(".p-blockui-mask", state="detached", timeout=8000)
+            return
+        except TimeoutError:
+            page.reload()
+    raise RuntimeError("ComfyUI's front end stays covered by its start-up veil")
 
 
 def load_workflow(page: Page, workflow: dict[str, Any]) -> None:
