@@ -28,7 +28,9 @@ def open_front_end(url: str, browser: str, width: int = 1920, height: int = 1080
         page.set_default_timeout(120_000)
         # Otherwise it opens the template browser, and a map and a panel cover parts of the canvas.
         closed = {"Comfy.Minimap.Visible": False, "Comfy.RightSidePanel.IsOpen": False}
-        page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True, **closed})
+        # Without a GPU the drawing would take the cores that the sampler needs.
+        slow = {"LiteGraph.Canvas.MaximumFps": 4}
+        page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True, **closed, **slow})
         page.goto(url)
         wait_for_start(page)
         yield page

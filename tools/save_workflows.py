@@ -300,7 +300,7 @@ def result_strip(page: Page) -> Image.Image:
 def save_picture(target: Path, picture: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".png":
-        picture = picture.quantize(128)
+        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
     picture.save(target, optimize=True, quality=85)
     print(target)
 
@@ -320,6 +320,8 @@ def main() -> None:
             if name == FLUX:
                 # The models are not on this machine, which the front end would show in red.
                 page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
+                page.evaluate("() => app.canvas.setDirty(true, true)")
+                page.wait_for_timeout(1000)
                 picture = screenshot(page)
                 picture.thumbnail((640, 640))
                 save_picture(WORKFLOWS / name.replace(".json", ".jpg"), picture)
