@@ -299,8 +299,6 @@ def result_strip(page: Page) -> Image.Image:
 
 def save_picture(target: Path, picture: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".png":
-        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
     picture.save(target, optimize=True, quality=85)
     print(target)
 
