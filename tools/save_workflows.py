@@ -299,6 +299,8 @@ def result_strip(page: Page) -> Image.Image:
 
 def save_picture(target: Path, picture: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        picture = picture.quantize(palette=picture.quantize(256))  # dithered
     picture.save(target, optimize=True, quality=85)
     print(target)
 
