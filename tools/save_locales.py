@@ -1,7 +1,7 @@
 """Write locales/en/nodeDefs.json, the template for translations, from the nodes' own schemas.
 
-    python3 dev.py serve
-    .venv/bin/python -m tools.save_locales --url http://127.0.0.1:8188
+python3 dev.py serve
+.venv/bin/python -m tools.save_locales --url http://127.0.0.1:8188
 """
 
 from __future__ import annotations

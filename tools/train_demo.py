@@ -1,8 +1,8 @@
 """Reproduce the demo model's weights: `python tools/train_demo.py --comfyui PATH`.
 
-Stages: autoencoder, latents of many pictures, flow model with its text encoders, export into `demo_model/`. Two CPU
-cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints when started again with the same
-`--work` folder. ComfyUI is needed for its tokenizers only.
+Stages: autoencoder, latents of many pictures, flow model with its text encoders, the autoencoder's decoder once more,
+export into `demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints
+when started again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
+    parser.add_argument("--decoder-steps", type=int, default=800, help="more steps for the decoder alone")
     for kind, pictures, steps, batch in (
-        ("small", 8000, 2000, 32),
-        ("closeup", 6000, 1000, 32),
-        ("full", 3000, 2000, 12),
+        ("small", 8000, 3000, 32),
+        ("full", 5000, 6000, 16),
     ):
         parser.add_argument(f"--{kind}-pictures", type=int, default=pictures)
-        parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps on these pictures")
+        parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps, every other one on close-ups")
         parser.add_argument(f"--{kind}-batch", type=int, default=batch)
+    parser.add_argument("--closeup-pictures", type=int, default=8000)
+    parser.add_argument("--closeup-batch", type=int, default=32)
     options = parser.parse_args()
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
@@ -47,13 +49,13 @@ def main() -> None:
     closeup = latent_set(options.work, vae, "closeup", options.closeup_pictures)
     full = latent_set(options.work, vae, "full", options.full_pictures)
     vocabulary = train_flow.vocabulary_of(small, tokenizers, options.seed)
-    windows = train_flow.Phase(closeup, options.closeup_steps, options.closeup_batch)
+    windows = train_flow.Phase(closeup, 0, options.closeup_batch)
     phases = [
-        train_flow.Phase(small, options.small_steps, options.small_batch, stride=2.0),
-        windows,
+        train_flow.Phase(small, options.small_steps, options.small_batch, stride=2.0, beside=windows),
         train_flow.Phase(full, options.full_steps, options.full_batch, beside=windows),
     ]
     model, loss = train_flow.train(options.work, phases, tokenizers, vocabulary, options.seed)
+    vae = train_vae.train_decoder(options.work, vae, options.decoder_steps, options.seed)
     quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}

@@ -167,7 +167,8 @@ class FinalLayer(nn.Module):
 class Flux(nn.Module):
     """Patches (B, N, 64), text (B, T, context), pooled text (B, pooled), time 0..1 (B,) -> velocity (B, N, 64).
 
-    seen: (B, 1, 1, T + N), False for text that is only padding of a batch.
+    seen: (B, 1, 1, T + N), False for text that is only padding of a batch. Also returns the image stream (B, N, D)
+    behind every double block.
     """
 
     def __init__(self, sizes: FluxSizes = FluxSizes()) -> None:
@@ -181,15 +182,17 @@ class Flux(nn.Module):
 
     def forward(
         self, patches: Tensor, text: Tensor, pooled: Tensor, time: Tensor, rotation: Tensor, seen: Tensor | None = None
-    ) -> Tensor:
+    ) -> tuple[Tensor, list[Tensor]]:
         vector = self.time_in(time_features(time)) + self.vector_in(pooled)
         image, text = self.img_in(patches), self.txt_in(text)
+        streams = []
         for block in self.double_blocks:
             image, text = block(image, text, vector, rotation, seen)
+            streams.append(image)
         joint = torch.cat((text, image), dim=1)
         for block in self.single_blocks:
             joint = block(joint, vector, rotation, seen)
-        return self.final_layer(joint[:, text.shape[1] :], vector)
+        return self.final_layer(joint[:, text.shape[1] :], vector), streams
 
 
 def time_features(time: Tensor) -> Tensor:

@@ -1,17 +1,18 @@
-"""Stage 2: draw many pictures and keep their latents and words."""
+"""Stage 2: draw many pictures and keep their latents, words and layouts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from einops import reduce
 from torch import Tensor
 
 from .. import captions
-from ..scenes import Scene, scene
+from ..scenes import NOUNS, Scene, scene
 from . import common
 from .train_vae import normalised
 from .vae import Autoencoder
@@ -22,16 +23,23 @@ SIZES = {"small": 128, "closeup": 128, "full": 256}
 CHUNK = 1000
 FIRST_SEED = {"small": 138_000_000, "closeup": 400_000_000, "full": 266_000_000}
 LEAST_IN_WINDOW = 0.02
+PATCH = 16
+"""Side of an image token in pixels."""
 
 Words = tuple[list[str], list[str], str]
 
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Model-side latents (N, 16, h, w) in half precision, and for each picture its (objects, grounds, sky)."""
+    """Model-side latents (N, 16, h, w) in half precision, and for each picture its (objects, grounds, sky).
+
+    layouts: (N, h / 2, w / 2, 1 + nouns) uint8, how much of each image token belongs to "other" and to each of
+    `NOUNS`, 255 = all of it.
+    """
 
     latents: Tensor
     words: list[Words]
+    layouts: Tensor
 
     def captions(self, rng: np.random.Generator, rows: np.ndarray) -> list[str]:
         return [captions.caption(rng, *self.words[row]) for row in rows]
@@ -46,29 +54,45 @@ def latent_set(folder: Path, model: Autoencoder, kind: str, count: int) -> Laten
         path = folder / f"latents-{kind}-{start}.pt"
         if not path.exists():
             drawn = _pictures(kind, FIRST_SEED[kind] + start)
-            pictures, words = zip(*(next(drawn) for _ in range(CHUNK)), strict=True)
+            pictures, words, layouts = zip(*(next(drawn) for _ in range(CHUNK)), strict=True)
             images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
             latents = torch.cat([_encoded(model, batch.to(device)) for batch in images.split(20)])
-            common.save(path, latents=latents, words=[list(one) for one in words])
+            common.save(
+                path,
+                latents=latents,
+                words=[list(one) for one in words],
+                layouts=torch.from_numpy(np.stack(layouts)),
+            )
             print(f"latents {kind}: {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
         parts.append(common.load(path))
     model.to("cpu")
     words = [words for part in parts for words in part["words"]]
-    return LatentSet(torch.cat([part["latents"] for part in parts])[:count], words[:count])
+    latents, layouts = (torch.cat([part[name] for part in parts])[:count] for name in ("latents", "layouts"))
+    return LatentSet(latents, words[:count], layouts)
 
 
-def _pictures(kind: str, seed: int) -> Iterator[tuple[np.ndarray, Words]]:
-    """Endless pictures `(size, size, 3)` with their words."""
+def _pictures(kind: str, seed: int) -> Iterator[tuple[np.ndarray, Words, np.ndarray]]:
+    """Endless pictures `(size, size, 3)` with their words and layouts."""
     while True:
         if kind == "closeup":
             yield from closeups(scene(seed), SIZES[kind])
         else:
             one = scene(seed, SIZES[kind])
-            yield one.image, (list(one.objects), list(one.grounds), one.sky)
+            yield one.image, (list(one.objects), list(one.grounds), one.sky), layout(one.labels, one.names)
         seed += 1
 
 
-def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words]]:
+def layout(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """How much of each token every noun covers, `(h / 16, w / 16, 1 + nouns)` uint8 up to 255.
+
+    labels: `(h, w)`, label k for `names[k - 1]`, 0 for "other".
+    """
+    noun_of = np.array([0, *(NOUNS.index(name) + 1 for name in names)])
+    nouns = np.eye(len(NOUNS) + 1, dtype=np.float32)[noun_of[labels]]
+    return (255 * reduce(nouns, "(h p) (w q) n -> h w n", "mean", p=PATCH, q=PATCH)).round().astype(np.uint8)
+
+
+def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words, np.ndarray]]:
     """A window of `size` pixels round every object, named after what is to be seen in it."""
     rng = np.random.default_rng(one.seed)
     for index in range(len(one.objects)):
@@ -81,7 +105,7 @@ def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words]]:
         seen = {name for name, part in zip(one.names, share, strict=True) if part >= LEAST_IN_WINDOW}
         objects, grounds = ([name for name in names if name in seen] for names in (one.objects, one.grounds))
         picture = one.image[top : top + size, left : left + size]
-        yield picture, (objects, grounds, one.sky if one.sky in seen else "")
+        yield picture, (objects, grounds, one.sky if one.sky in seen else ""), layout(window, one.names)
 
 
 @torch.no_grad()

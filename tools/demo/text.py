@@ -119,7 +119,7 @@ class Batcher:
         seen = read.copy()
         if rng is not None:
             content = ~np.isin(t5, self._function_rows)
-            bare = (rng.random(len(texts)) < nouns_only) & content.any(axis=1)
+            bare = (rng.random() < nouns_only) & content.any(axis=1)
             seen[bare] = content[bare]
         return Tokens(*(torch.from_numpy(part) for part in (t5, read, seen, clip, ends)))
 

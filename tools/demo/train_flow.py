@@ -1,8 +1,12 @@
 """Stage 3: the Flux and its text encoders, by rectified flow on latents and captions.
 
-There is no loss on concept maps. Whole scenes drawn small teach layout cheaply (their patches sit where those of a
-full-size picture would), close-ups teach what the nouns look like, whole scenes at full size, in turns with more
-close-ups, finish the model. The learning rate is constant until it falls to zero over the last part of the last phase.
+Whole scenes drawn small teach layout cheaply (their patches sit where those of a full-size picture would), close-ups,
+in turns with them, teach what the nouns look like, and whole scenes at full size, again in turns with close-ups, finish
+the model. The learning rate is constant until it falls to zero over the last part of the last phase.
+
+There is no loss on concept maps or on anything that compares text with picture. But linear heads, thrown away after
+training, name each image token's noun from the image stream behind two of the blocks: pictures form several times
+sooner when the features that make them mean something (REPA, arXiv 2410.06940, with our labels for its encoder).
 """
 
 from __future__ import annotations
@@ -16,11 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ..scenes import NOUNS
 from . import common
 from .flux import Flux, FluxSizes, patchify, rotations
 from .latents import LatentSet
-from .text import CLIP_SIZES, T5_LENGTH, T5_SIZES, Batcher, TextEncoders, Tokenizers, Tokens, Vocabulary
+from .text import CLIP_SIZES, T5_SIZES, Batcher, TextEncoders, Tokenizers, Tokens, Vocabulary
 
 WARMUP = 100
 MUON_RATE, ADAM_RATE = 2e-3, 1.5e-3
@@ -29,6 +35,8 @@ EMA = 0.998
 UNKNOWN_WORDS = 0.1
 ZERO_POOLED = 0.75
 NOUNS_ONLY = 0.75
+LAYOUT_BLOCKS = (1, 3)
+LAYOUT_WEIGHT = 0.15
 FALL = 0.6
 """Part of the full-size phase over which the learning rate falls."""
 SAVE_EVERY = 200
@@ -49,12 +57,21 @@ class Phase:
 
 
 class DemoModel(nn.Module):
-    """Text encoders and Flux, trained together."""
+    """Text encoders and Flux, trained together, and the heads that only training needs."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.text = TextEncoders(vocabulary)
-        self.flux = Flux(FluxSizes(context=T5_SIZES["d_model"], pooled=CLIP_SIZES["hidden_size"]))
+        sizes = FluxSizes(context=T5_SIZES["d_model"], pooled=CLIP_SIZES["hidden_size"])
+        self.text, self.flux = TextEncoders(vocabulary), Flux(sizes)
+        self.layout = nn.ModuleList(nn.Linear(sizes.hidden, len(NOUNS) + 1) for _ in LAYOUT_BLOCKS)
+
+    def layout_error(self, streams: list[Tensor], layout: Tensor) -> Tensor:
+        """Cross-entropy of the heads, mean over blocks. layout: (B, N, 1 + nouns) that sums to 1."""
+        errors = [
+            F.cross_entropy(head(F.layer_norm(streams[block], streams[block].shape[-1:])).float().mT, layout.mT)
+            for head, block in zip(self.layout, LAYOUT_BLOCKS, strict=True)
+        ]
+        return torch.stack(errors).mean()
 
 
 def vocabulary_of(data: LatentSet, tokenizers: Tokenizers, seed: int) -> Vocabulary:
@@ -95,13 +112,14 @@ def train(
     base_rates = [group["lr"] for optim in optimisers(model) for group in optim.param_groups]
     total = sum(phase.steps for phase in phases)
     clock = time.time()
-    for step, latent, tokens, stride in _batches(phases, batcher, start, seed):
+    for step, latent, layout, tokens, stride in _batches(phases, batcher, start, seed):
         factor = min((step + 1) / WARMUP, 1.0, (total - step) / (FALL * phases[-1].steps + 1))
         groups = [group for optim in optims for group in optim.param_groups]
         for group, rate in zip(groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        loss = _loss(model, latent.to(device), tokens.to(device), stride, np.random.default_rng((seed, step, 1)))
-        loss.backward()
+        rng = np.random.default_rng((seed, step, 1))
+        loss, layout_loss = _losses(model, latent.to(device), layout.to(device), tokens.to(device), stride, rng)
+        (loss + LAYOUT_WEIGHT * layout_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
@@ -111,7 +129,8 @@ def train(
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
         loss_mean += (loss.item() - loss_mean) * max(0.02, 1 / (step + 1))
         if (step + 1) % 50 == 0:
-            print(f"flow {step + 1}/{total} loss {loss_mean:.4f} {time.time() - clock:.0f} s", flush=True)
+            losses = f"loss {loss_mean:.4f} layout {layout_loss.item():.2f}"
+            print(f"flow {step + 1}/{total} {losses} {time.time() - clock:.0f} s", flush=True)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
             states = [optim.state_dict() for optim in optims]
             common.save(
@@ -128,7 +147,7 @@ def train(
 
 def _batches(
     phases: list[Phase], batcher: Batcher, start: int, seed: int
-) -> Iterator[tuple[int, Tensor, Tokens, float]]:
+) -> Iterator[tuple[int, Tensor, Tensor, Tokens, float]]:
     first = 0
     for phase in phases:
         for step in range(max(start, first), first + phase.steps):
@@ -136,12 +155,15 @@ def _batches(
             part = phase.beside if phase.beside and step % 2 else phase
             rows = rng.integers(len(part.data.words), size=part.batch)
             tokens = batcher(part.data.captions(rng, rows), rng, UNKNOWN_WORDS, NOUNS_ONLY)
-            yield step, part.data.latents[rows].float(), tokens, part.stride
+            layout = part.data.layouts[rows].flatten(1, 2).float()
+            yield step, part.data.latents[rows].float(), layout / layout.sum(-1, keepdim=True), tokens, part.stride
         first += phase.steps
 
 
-def _loss(model: DemoModel, latent: Tensor, tokens: Tokens, stride: float, rng: np.random.Generator) -> Tensor:
-    """Mean squared error of the velocity `noise - latent` at logit-normal times."""
+def _losses(
+    model: DemoModel, latent: Tensor, layout: Tensor, tokens: Tokens, stride: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mean squared error of the velocity `noise - latent` at logit-normal times, and the layout heads' error."""
     device, count = latent.device, len(latent)
     time_drawn = 1 / (1 + np.exp(-rng.standard_normal(count)))
     t = torch.from_numpy(time_drawn).float().to(device)
@@ -149,10 +171,21 @@ def _loss(model: DemoModel, latent: Tensor, tokens: Tokens, stride: float, rng: 
     clean = patchify(latent)
     noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), dtype=np.float32)).to(device)
     mixed = clean + t[:, None, None] * (noise - clean)
-    grid = latent.shape[-1] // 2
-    seen = torch.cat((tokens.flux_seen, tokens.flux_seen.new_ones(clean.shape[:2])), dim=1)[:, None, None]
-    rotation = rotations(T5_LENGTH, grid, stride).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         context, pooled = model.text(tokens)
-        velocity = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
-    return (velocity.float() - (noise - clean)).square().mean()
+        context, read = seen_first(context, tokens.flux_seen)
+        seen = torch.cat((read, read.new_ones(clean.shape[:2])), dim=1)[:, None, None]
+        rotation = rotations(read.shape[1], latent.shape[-1] // 2, stride).to(device)
+        velocity, streams = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
+        layout_loss = model.layout_error(streams, layout)
+    return (velocity.float() - (noise - clean)).square().mean(), layout_loss
+
+
+def seen_first(context: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Text tokens that the Flux sees, moved to the front: (B, T, D), (B, T) -> the same with T a multiple of 16.
+
+    All text has one and the same position in a Flux, so that their order means nothing to it.
+    """
+    length = -(-int(seen.sum(dim=1).max()) // 16) * 16
+    order = seen.int().argsort(dim=1, descending=True, stable=True)[:, :length]
+    return context.gather(1, order[..., None].expand(-1, -1, context.shape[-1])), seen.gather(1, order)
