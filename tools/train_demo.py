@@ -1,8 +1,8 @@
 """Reproduce the demo model's weights: `python tools/train_demo.py --comfyui PATH`.
 
-Stages: autoencoder, latents of many pictures, flow model with its text encoders, the autoencoder's decoder once more,
-export into `demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints
-when started again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
+Stages: autoencoder, latents of many pictures, flow model with its text encoders, the autoencoder once more, export into
+`demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints when started
+again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--decoder-steps", type=int, default=800, help="more steps for the decoder alone")
+    parser.add_argument("--vae-last-steps", type=int, default=1000, help="more of them on whole scenes, at the end")
     for kind, pictures, steps, batch in (
         ("small", 8000, 3000, 32),
         ("full", 5000, 6000, 16),
@@ -55,7 +55,7 @@ def main() -> None:
         train_flow.Phase(full, options.full_steps, options.full_batch, beside=windows),
     ]
     model, loss = train_flow.train(options.work, phases, tokenizers, vocabulary, options.seed)
-    vae = train_vae.train_decoder(options.work, vae, options.decoder_steps, options.seed)
+    vae = train_vae.finish(options.work, vae, options.vae_last_steps, options.seed)
     quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}

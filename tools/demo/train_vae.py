@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder, on crops of scenes; and stage 4: its decoder alone, on whole ones.
+"""Stage 1: the autoencoder, on crops of scenes; and stage 4: the same on whole ones, the latents held where they are.
 
 Beside the picture's own error, the latent's mean and covariance are pulled to 0 and I (so that the flow model sees
 whitened channels), noise on the latent makes the decoder forgiving, and half-size latents must decode to half-size
@@ -26,7 +26,8 @@ RATE, WARMUP = 2e-3, 60
 NOISE = 0.2
 MOMENTS = 0.02
 HALF_SIZE_EVERY = 4
-DECODER_BATCH, DECODER_RATE, DECODER_NOISE, DECODER_EMA = 4, 8e-4, 0.08, 0.99
+FINISH_BATCH, FINISH_RATE, FINISH_NOISE, FINISH_EMA = 4, 1e-3, 0.08, 0.99
+DRIFT = 0.05
 
 
 def pictures(seeds: range, size: int) -> Tensor:
@@ -85,37 +86,39 @@ def train(folder: Path, steps: int, seed: int) -> Autoencoder:
     return model.to("cpu").eval()
 
 
-def train_decoder(folder: Path, model: Autoencoder, steps: int, seed: int) -> Autoencoder:
-    """Train the decoder on whole scenes, the latents as they are; returns the model with its averaged decoder.
+def finish(folder: Path, model: Autoencoder, steps: int, seed: int) -> Autoencoder:
+    """Train on whole scenes while the latents stay near those that the flow model learnt; returns averaged weights.
 
     Goes on from the checkpoint in `folder`.
     """
-    device, path = common.device(), folder / "decoder.pt"
+    device, path = common.device(), folder / "vae-finished.pt"
     model = model.to(device, memory_format=torch.channels_last)
-    average = copy.deepcopy(model.decoder)
-    optimiser = torch.optim.AdamW(model.decoder.parameters(), lr=DECODER_RATE, betas=(0.9, 0.97), weight_decay=0.01)
-    start = _resume(path, model.decoder, optimiser)
-    if start:
-        average.load_state_dict(common.load(path)["average"])
+    held, average = copy.deepcopy(model), copy.deepcopy(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=FINISH_RATE, betas=(0.9, 0.97), weight_decay=0.01)
+    start = _resume(path, model, optimiser)
+    if checkpoint := common.load(path):
+        average.load_state_dict(checkpoint["average"])
     images = pictures(range(2 * SCENES, 3 * SCENES), 256) if start < steps else torch.empty(0)
-    decode, clock = common.compiled(model.decode), time.time()
+    encode, decode, clock = common.compiled(model.encode), common.compiled(model.decode), time.time()
     for step in range(start, steps):
         torch.manual_seed(seed + step)
-        rows = torch.randint(len(images), (DECODER_BATCH,))
-        batch = normalised(images[rows]).to(device, memory_format=torch.channels_last)
+        batch = normalised(images[torch.randint(len(images), (FINISH_BATCH,))])
+        batch = batch.to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16):
+            latent = encode(batch)
             with torch.no_grad():
-                latent = model.encode(batch)
-            loss = (decode(_noisy(latent, DECODER_NOISE)).float() - batch).square().mean()
-        _update(optimiser, loss, DECODER_RATE * common.cosine(step, steps, WARMUP))
+                wanted = held.encode(batch)
+            error = (decode(_noisy(latent, FINISH_NOISE)).float() - batch).square().mean()
+        drift = (latent - wanted).square().mean()
+        _update(optimiser, error + DRIFT * drift, FINISH_RATE * common.cosine(step, steps, WARMUP))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(model.decoder.parameters()), 1 - DECODER_EMA)
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - FINISH_EMA)
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"decoder {step + 1}/{steps} loss {loss.item():.5f} {time.time() - clock:.0f} s", flush=True)
-            states = {"model": model.decoder.state_dict(), "average": average.state_dict()}
+            errors = f"error {error.item():.5f} drift {drift.item():.4f}"
+            print(f"vae on whole scenes {step + 1}/{steps} {errors} {time.time() - clock:.0f} s", flush=True)
+            states = {"model": model.state_dict(), "average": average.state_dict()}
             common.save(path, **states, optimiser=optimiser.state_dict(), step=step + 1)
-    model.decoder.load_state_dict(average.state_dict())
-    return model.to("cpu").eval()
+    return average.to("cpu").eval()
 
 
 def _resume(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
