@@ -1,0 +1,1 @@
+"""The workflows that `tools/save_workflows.py` has the front end make."""

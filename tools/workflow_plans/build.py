@@ -1,0 +1,77 @@
+"""Have the front end make a workflow: its nodes, their wires and their places."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+from .plan import Plan
+
+GAP = 40
+TITLE = 30
+"""Height of a node's title bar, which the front end draws above the node's position."""
+HEAD = 60
+"""Height of a group's title."""
+
+BUILD = """async ({items, rows, gap, title, head}) => {
+    app.graph.clear();
+    const nodes = {};
+    for (const item of items) {
+        const node = LiteGraph.createNode(item.type);
+        if (!node) throw new Error(`the server has no node ${item.type}`);
+        app.graph.add(node);
+        nodes[item.name] = node;
+        if (item.title) node.title = item.title;
+        for (const [name, value] of Object.entries(item.inputs)) {
+            if (Array.isArray(value)) continue;
+            const widget = node.widgets.find((widget) => widget.name === name) ?? (name ? null : node.widgets[0]);
+            if (!widget) throw new Error(`${item.type} has no widget ${name}`);
+            widget.value = value;
+        }
+    }
+    for (const item of items) {
+        for (const [name, value] of Object.entries(item.inputs)) {
+            if (!Array.isArray(value)) continue;
+            const slot = nodes[item.name].inputs.findIndex((input) => input.name === name);
+            if (slot < 0 || !nodes[value[0]].connect(value[1], nodes[item.name], slot))
+                throw new Error(`cannot connect ${value} to ${name} of ${item.name}`);
+        }
+    }
+    for (const item of items) {
+        const node = nodes[item.name], least = node.computeSize();
+        node.setSize(item.size ? [Math.max(item.size[0], least[0]), Math.max(item.size[1], least[1])] : least);
+    }
+    let top = 0;
+    for (const row of rows) {
+        const boxes = [];
+        let x = 0, bottom = 0;
+        for (const [name, columns] of Object.entries(row)) {
+            const left = x;
+            for (const column of columns) {
+                let y = top + head + title, width = 0;
+                for (const key of column) {
+                    nodes[key].pos = [x, y];
+                    y += nodes[key].size[1] + title + gap / 2;
+                    width = Math.max(width, nodes[key].size[0]);
+                }
+                bottom = Math.max(bottom, y - title);
+                x += width + gap;
+            }
+            const group = new LiteGraph.LGraphGroup(name);
+            app.graph.add(group);
+            boxes.push([group, left - gap / 2, x - left]);
+            x += gap;
+        }
+        for (const [group, left, width] of boxes) {
+            group.pos = [left, top];
+            group.size = [width, bottom - top];
+        }
+        top = bottom + gap;
+    }
+    app.graph.setDirtyCanvas(true, true);
+}"""
+
+
+def build(page: Page, wanted: Plan) -> None:
+    """Make the nodes in the front end, connect and arrange them."""
+    items = [vars(item) for item in wanted.items]
+    page.evaluate(BUILD, {"items": items, "rows": wanted.rows, "gap": GAP, "title": TITLE, "head": HEAD})

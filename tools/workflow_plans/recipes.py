@@ -1,0 +1,344 @@
+"""What people do with masks: inpainting in three ways, compositing, prompts for regions, crop and stitch.
+
+All run on the demo Flux as they are; each begins with the same nodes: a picture, its maps, the mask of one thing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .plan import Item, Plan, shown
+from .reading import DEMO_BLOCKS, DEMO_CFG, DEMO_STEPS
+
+SCENE = "a house on the grass under the sky"
+CONCEPTS = ("house", "grass", "sky")
+SEED = 1
+PIXELS = 256
+LOADER = Item("model", "ConceptAttentionDemoModel", size=(340, 0))
+MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
+USING_FLUX = """
+
+To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Concept Attention
+Flux*. Leave `first_block` at -10 there, and `cfg` at 1 with a FluxGuidance node."""
+
+
+def prompt(name: str, text: str, title: str = "") -> Item:
+    return Item(name, "CLIPTextEncode", {"clip": CLIP, "text": text}, title or "Prompt", (340, 120))
+
+
+def sampler(name: str, model: Any, positive: Any, latent: Any, seed: int = SEED, **changes: Any) -> Item:
+    inputs = {
+        "model": model,
+        "positive": positive,
+        "negative": ("negative", 0),
+        "latent_image": latent,
+        "seed": seed,
+        "control_after_generate": "fixed",
+        "steps": DEMO_STEPS,
+        "cfg": DEMO_CFG,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+    }
+    return Item(name, "KSampler", inputs | changes, size=(340, 0))
+
+
+def picture(name: str, samples: Any) -> Item:
+    return Item(name, "VAEDecode", {"samples": samples, "vae": VAE}, size=(300, 0))
+
+
+def first_picture(text: str, concepts: tuple[str, ...], seed: int = SEED) -> list[Item]:
+    """Sample a picture while the concepts ride along, and read the maps."""
+    applied = {"model": MODEL, "clip": CLIP, "concepts": "\n".join(concepts), "background": "background"}
+    read = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), "image": ("picture", 0), **DEMO_BLOCKS}
+    return [
+        LOADER,
+        prompt("prompt", text),
+        prompt("negative", "", "No negative prompt"),
+        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
+        Item("apply", "ConceptAttentionApply", applied, size=(340, 300)),
+        sampler("sampler", ("apply", 0), ("prompt", 0), ("latent", 0), seed),
+        picture("picture", ("sampler", 0)),
+        shown("shown picture", ("picture", 0), "Picture", False),
+        Item("read", "ConceptAttention", read, size=(300, 0)),
+    ]
+
+
+FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], ["sampler", "picture", "shown picture"]]
+
+
+def mask(concept: str, maps: Any = ("read", 3), image: Any = ("picture", 0), **changes: Any) -> list[Item]:
+    """The mask of a concept, and its preview."""
+    recipe = {"method": "argmax", "grow": 6, "fill_holes": True, "keep": "largest", **DEMO_BLOCKS}
+    inputs = {"maps": maps, "image": image, "concept": concept, **recipe, **changes}
+    return [
+        Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
+        shown("shown mask", ("mask", 1), "The mask over the picture", False),
+    ]
+
+
+def pasted(source: Any, destination: Any = ("picture", 0), **place: Any) -> list[Item]:
+    """The new pixels inside the mask, the old ones outside: not one of them changes."""
+    inputs = {"destination": destination, "source": source, "mask": ("mask", 0), "resize_source": False}
+    return [
+        Item("paste", "ImageCompositeMasked", inputs | place, size=(300, 0)),
+        shown("result", ("paste", 0), "Result", False),
+    ]
+
+
+def note(text: str) -> Item:
+    return Item("note", "MarkdownNote", {"": text + USING_FLUX}, "What this is", (340, 330))
+
+
+def recipe(text: str, items: list[Item], middle: list[list[str]], last: list[list[str]], title: str) -> Plan:
+    """The usual three groups, from left to right and from top to bottom."""
+    rows = [
+        {"1  A picture, and where its things are": FIRST_COLUMNS, "2  The mask": middle},
+        {title: last},
+    ]
+    return Plan([note(text), *items], rows)
+
+
+def inpaint() -> Plan:
+    """SetLatentNoiseMask: draw another thing in the mask's place."""
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("house"),
+        prompt("new prompt", "a tree on the grass under the sky", "What to draw instead"),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        picture("redone", ("redo", 0)),
+        *pasted(("redone", 0)),
+    ]
+    text = """## Inpaint what you name
+
+Makes a picture of a house, finds the house, and draws a tree in its place.
+
+1. **Concept Attention** reads the maps of the picture while it is made.
+2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown by some pixels.
+3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
+pixel outside it as it was."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [["new prompt", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
+        "3  Draw something else inside it",
+    )
+
+
+def inpaint_differential() -> Plan:
+    """DifferentialDiffusion with a soft mask: the edge is redrawn less than the core."""
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("house", blur=16),
+        prompt("new prompt", "a palm tree on the grass under the sky", "What to draw instead"),
+        Item("differential", "DifferentialDiffusion", {"model": MODEL}, size=(300, 0)),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        sampler("redo", ("differential", 0), ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        picture("redone", ("redo", 0)),
+        *pasted(("redone", 0)),
+    ]
+    text = """## Inpaint with a soft mask
+
+As *Inpaint*, but the mask fades (`blur`), and **Differential Diffusion** redraws each place as much as the mask says:
+the new thing grows into its surroundings without a seam."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [["new prompt", "differential", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
+        "3  Redraw each place as much as the mask says",
+    )
+
+
+def inpaint_conditioning() -> Plan:
+    """InpaintModelConditioning, as Flux Fill wants it."""
+    inpainting = {
+        "positive": ("new prompt", 0),
+        "negative": ("negative", 0),
+        "vae": VAE,
+        "pixels": ("picture", 0),
+        "mask": ("mask", 0),
+        "noise_mask": True,
+    }
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("house"),
+        prompt("new prompt", "a windmill on the grass under the sky", "What to draw instead"),
+        Item("inpainting", "InpaintModelConditioning", inpainting, size=(320, 0)),
+        sampler("redo", MODEL, ("inpainting", 0), ("inpainting", 2), SEED + 1, negative=("inpainting", 1)),
+        picture("redone", ("redo", 0)),
+        *pasted(("redone", 0)),
+    ]
+    text = """## Inpaint with an inpainting model
+
+**Inpaint Model Conditioning** shows the model the picture with a hole where the mask is. Flux Fill is made for that;
+the demo Flux does not look at the hole, and only draws inside the mask."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [["new prompt", "inpainting"], ["redo", "redone"], ["paste"], ["result"]],
+        "3  Fill the hole",
+    )
+
+
+def composite() -> Plan:
+    """Cut a thing out, and paste it onto another picture."""
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("house", grow=0),
+        prompt("other prompt", "sea and sand under a sunset", "Prompt of another picture"),
+        sampler("other", MODEL, ("other prompt", 0), ("latent", 0), SEED + 1),
+        picture("other picture", ("other", 0)),
+        shown("shown other", ("other picture", 0), "Another picture", False),
+        *pasted(("picture", 0), ("other picture", 0)),
+    ]
+    text = """## Cut out and composite
+
+Makes two pictures, cuts the house out of the first one with its mask, and pastes it onto the second."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [["other prompt", "other", "other picture"], ["shown other"], ["paste"], ["result"]],
+        "3  Paste it onto another picture",
+    )
+
+
+def regional_prompt() -> Plan:
+    """ConditioningSetMask: a second prompt that counts in one region only."""
+    region = {"conditioning": ("region prompt", 0), "mask": ("mask", 0), "strength": 1.0, "set_cond_area": "default"}
+    rest = {"conditioning": ("prompt", 0), "mask": ("rest", 0), "strength": 1.0, "set_cond_area": "default"}
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("sky", grow=0),
+        prompt("region prompt", "sunset", "A prompt for the sky alone"),
+        Item("rest", "InvertMask", {"mask": ("mask", 0)}, "Everything else", (260, 0)),
+        Item("in region", "ConditioningSetMask", region, size=(300, 0)),
+        Item("in rest", "ConditioningSetMask", rest, "The first prompt elsewhere", (300, 0)),
+        Item(
+            "both",
+            "ConditioningCombine",
+            {"conditioning_1": ("in region", 0), "conditioning_2": ("in rest", 0)},
+            size=(300, 0),
+        ),
+        sampler("redo", MODEL, ("both", 0), ("latent", 0)),
+        picture("redone", ("redo", 0)),
+        shown("result", ("redone", 0), "Result", False),
+    ]
+    text = """## A prompt for one region
+
+Makes a picture, finds its sky, and makes the picture once more with the same seed: with *sunset* as the prompt for the
+sky, and the first prompt for the rest."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [["region prompt", "rest"], ["in region", "in rest", "both"], ["redo", "redone"], ["result"]],
+        "3  The same picture, with its own prompt for the sky",
+    )
+
+
+def crop_and_stitch() -> Plan:
+    """Crop around the mask, redo the crop at a larger size, put it back."""
+    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": "house", "padding": 24, **DEMO_BLOCKS}
+    place = {"x": ("region", 3), "y": ("region", 4)}
+    size = {"width": ("region", 5), "height": ("region", 6)}
+    large = {"width": PIXELS, "height": PIXELS, "upscale_method": "lanczos", "crop": "disabled"}
+    items = [
+        *first_picture(SCENE, CONCEPTS),
+        *mask("house", blur=4),
+        Item("region", "ConceptAttentionBoxes", region, "Where the house is", (320, 0)),
+        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 2)}, size=(300, 300)),
+        Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (300, 0)),
+        Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(300, 0)),
+        prompt("new prompt", "a house", "What is in the crop"),
+        sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), SEED + 1, denoise=0.6),
+        picture("redone", ("redo", 0)),
+        Item(
+            "back",
+            "ImageScale",
+            {"image": ("redone", 0), "upscale_method": "area", "crop": "disabled", **size},
+            "Back to its size",
+            (300, 0),
+        ),
+        Item("mask crop", "CropMask", {"mask": ("mask", 0), **place, **size}, "Mask of the crop", (300, 0)),
+        *pasted(("back", 0), mask=("mask crop", 0), **place),
+    ]
+    text = """## Crop, redo, stitch
+
+Crops the picture around the house (**Concept Attention Boxes**, `region`), redoes the crop at full size, where small
+things get more detail, and puts it back through the mask."""
+    return recipe(
+        text,
+        items,
+        [["read"], ["mask"], ["shown mask"]],
+        [
+            ["region", "new prompt"],
+            ["crop", "larger", "encode"],
+            ["redo", "redone"],
+            ["back", "mask crop"],
+            ["paste"],
+            ["result"],
+        ],
+        "3  Crop around it, redo the crop, put it back",
+    )
+
+
+def existing_picture() -> Plan:
+    """A picture that is there already: its maps, a mask, inpainting."""
+    found = {
+        "model": MODEL,
+        "clip": CLIP,
+        "vae": VAE,
+        "image": ("picture", 0),
+        "concepts": "\n".join(CONCEPTS),
+        "background": "background",
+    }
+    items = [
+        LOADER,
+        prompt("prompt", SCENE),
+        prompt("negative", "", "No negative prompt"),
+        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
+        sampler("sampler", MODEL, ("prompt", 0), ("latent", 0)),
+        picture("picture", ("sampler", 0)),
+        shown("shown picture", ("picture", 0), "Picture", False),
+        Item("read", "ConceptAttentionFromImage", found, size=(340, 360)),
+        *mask("house", ("read", 0)),
+        Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(300, 0)),
+        prompt("new prompt", "a tree on the grass under the sky", "What to draw instead"),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        picture("redone", ("redo", 0)),
+        *pasted(("redone", 0)),
+    ]
+    text = """## Any picture: find, mask, inpaint
+
+**Concept Attention from Image** needs a picture only, wherever it comes from. Here the demo Flux makes one; put **Load
+Image** in its place for your own (the demo Flux knows cartoons only)."""
+    groups = [["note", "model"], ["prompt", "negative", "latent"], ["sampler", "picture", "shown picture"]]
+    rows = [
+        {"1  Some picture": groups, "2  Its maps and the mask": [["read"], ["mask"], ["shown mask"]]},
+        {
+            "3  Draw something else inside it": [
+                ["new prompt", "encode", "noise mask"],
+                ["redo", "redone"],
+                ["paste"],
+                ["result"],
+            ]
+        },
+    ]
+    return Plan([note(text), *items], rows)
+
+
+RECIPES = {
+    "Concept Attention Inpaint": inpaint,
+    "Concept Attention Inpaint Soft": inpaint_differential,
+    "Concept Attention Inpaint Model": inpaint_conditioning,
+    "Concept Attention Composite": composite,
+    "Concept Attention Regional Prompt": regional_prompt,
+    "Concept Attention Crop and Stitch": crop_and_stitch,
+    "Concept Attention Existing Picture": existing_picture,
+}
+"""File names, without their ends, and what makes them."""
