@@ -124,7 +124,7 @@ class DoubleBlock(nn.Module):
 
     def forward(
         self, image: Tensor, text: Tensor, vector: Tensor, rotation: Tensor, seen: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         image_parts, text_parts = self.img_mod(vector), self.txt_mod(vector)
         image_qkv = self.img_attn.heads(_normed(image, *image_parts[:2]))
         text_qkv = self.txt_attn.heads(_normed(text, *text_parts[:2]))
@@ -134,7 +134,7 @@ class DoubleBlock(nn.Module):
         image = image + image_parts[5] * self.img_mlp(_normed(image, *image_parts[3:5]))
         text = text + text_parts[2] * self.txt_attn.proj(text_mixed)
         text = text + text_parts[5] * self.txt_mlp(_normed(text, *text_parts[3:5]))
-        return image, text
+        return image, text, mixed
 
 
 class SingleBlock(nn.Module):
@@ -167,8 +167,8 @@ class FinalLayer(nn.Module):
 class Flux(nn.Module):
     """Patches (B, N, 64), text (B, T, context), pooled text (B, pooled), time 0..1 (B,) -> velocity (B, N, 64).
 
-    seen: (B, 1, 1, T + N), False for text that is only padding of a batch. Also returns the image stream (B, N, D)
-    behind every double block.
+    seen: (B, 1, 1, T + N), False for text that is only padding of a batch. Also returns, for every double block, the
+    image stream (B, N, D) behind it and its attention output (B, T + N, D) before the projection.
     """
 
     def __init__(self, sizes: FluxSizes = FluxSizes()) -> None:
@@ -182,17 +182,18 @@ class Flux(nn.Module):
 
     def forward(
         self, patches: Tensor, text: Tensor, pooled: Tensor, time: Tensor, rotation: Tensor, seen: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         vector = self.time_in(time_features(time)) + self.vector_in(pooled)
         image, text = self.img_in(patches), self.txt_in(text)
-        streams = []
+        streams, outputs = [], []
         for block in self.double_blocks:
-            image, text = block(image, text, vector, rotation, seen)
+            image, text, mixed = block(image, text, vector, rotation, seen)
             streams.append(image)
+            outputs.append(mixed)
         joint = torch.cat((text, image), dim=1)
         for block in self.single_blocks:
             joint = block(joint, vector, rotation, seen)
-        return self.final_layer(joint[:, text.shape[1] :], vector), streams
+        return self.final_layer(joint[:, text.shape[1] :], vector), streams, outputs
 
 
 def time_features(time: Tensor) -> Tensor:

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
+from ..scenes import NOUNS
+
 T5_LENGTH = 32
 T5_PAD, T5_END = 0, 1
 CLIP_START, CLIP_END = 49406, 49407
 T5_SIZES = {"d_model": 128, "d_kv": 64, "num_heads": 2, "d_ff": 256, "num_layers": 1}
 CLIP_SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 1}
 UNKNOWN = 0
+NAMED = (*NOUNS, "background")
 FUNCTION_WORDS = "a, the and in on by at under. A. The."
 
 
@@ -37,6 +40,7 @@ class Tokens:
     """Embedding rows of T5 (B, 32) and of CLIP (B, L), and the place of CLIP's end token (B,).
 
     t5_read: which T5 tokens are no padding; flux_seen: those that the Flux gets to see, both (B, 32).
+    nouns: which noun a T5 token is a piece of, (B, 32): k for `NAMED[k - 1]`, 0 for none.
     """
 
     t5: Tensor
@@ -44,9 +48,10 @@ class Tokens:
     flux_seen: Tensor
     clip: Tensor
     clip_end: Tensor
+    nouns: Tensor
 
     def to(self, device: torch.device) -> Tokens:
-        parts = (self.t5, self.t5_read, self.flux_seen, self.clip, self.clip_end)
+        parts = (self.t5, self.t5_read, self.flux_seen, self.clip, self.clip_end, self.nouns)
         return Tokens(*(part.to(device) for part in parts))
 
 
@@ -87,13 +92,28 @@ class Batcher:
         self._clip_row = {token: row + 1 for row, token in enumerate(vocabulary.clip)}
         function_tokens = {*tokenizers.t5(FUNCTION_WORDS), T5_END, T5_PAD}
         self._function_rows = [row for token, row in self._t5_row.items() if token in function_tokens]
-        self._cache: dict[str, tuple[list[int], list[int]]] = {}
+        pieces = [tokenizers.t5(name) for name in NAMED]
+        self._pieces = {tuple(ids[: ids.index(T5_END)]): number for number, ids in enumerate(pieces, start=1)}
+        self._cache: dict[str, tuple[list[int], list[int], list[int]]] = {}
 
-    def rows(self, text: str) -> tuple[list[int], list[int]]:
+    def rows(self, text: str) -> tuple[list[int], list[int], list[int]]:
         if text not in self._cache:
-            t5 = [self._t5_row.get(token, UNKNOWN) for token in self._tokenizers.t5(text)]
-            self._cache[text] = t5, [self._clip_row.get(token, UNKNOWN) for token in self._tokenizers.clip(text)]
+            ids = self._tokenizers.t5(text)
+            t5 = [self._t5_row.get(token, UNKNOWN) for token in ids]
+            clip = [self._clip_row.get(token, UNKNOWN) for token in self._tokenizers.clip(text)]
+            self._cache[text] = t5, clip, self._nouns(ids)
         return self._cache[text]
+
+    def _nouns(self, ids: list[int]) -> list[int]:
+        """The noun that each token is a piece of; of several that begin at one place the longest."""
+        nouns, place = [0] * len(ids), 0
+        while place < len(ids):
+            found = [piece for piece in self._pieces if tuple(ids[place : place + len(piece)]) == piece]
+            length = max(map(len, found), default=1)
+            if found:
+                nouns[place : place + length] = [self._pieces[max(found, key=len)]] * length
+            place += length
+        return nouns
 
     def __call__(
         self,
@@ -102,8 +122,8 @@ class Batcher:
         unknown: float = 0.0,
         nouns_only: float = 0.0,
     ) -> Tokens:
-        t5_rows, clip_rows = zip(*(self.rows(text) for text in texts), strict=True)
-        t5 = np.array(t5_rows)
+        t5_rows, clip_rows, noun_rows = zip(*(self.rows(text) for text in texts), strict=True)
+        t5, nouns = np.array(t5_rows), np.array(noun_rows)
         ends = np.array([len(row) - 1 for row in clip_rows])
         clip = np.full((len(texts), T5_LENGTH + 8), self._clip_row[CLIP_END])
         for index, row in enumerate(clip_rows):
@@ -121,7 +141,8 @@ class Batcher:
             content = ~np.isin(t5, self._function_rows)
             bare = (rng.random() < nouns_only) & content.any(axis=1)
             seen[bare] = content[bare]
-        return Tokens(*(torch.from_numpy(part) for part in (t5, read, seen, clip, ends)))
+        nouns[~seen | (t5 == UNKNOWN)] = 0
+        return Tokens(*(torch.from_numpy(part) for part in (t5, read, seen, clip, ends, nouns)))
 
 
 class TextEncoders(nn.Module):

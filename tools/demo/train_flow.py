@@ -4,9 +4,12 @@ Whole scenes drawn small teach layout cheaply (their patches sit where those of 
 in turns with them, teach what the nouns look like, and whole scenes at full size, again in turns with close-ups, finish
 the model. The learning rate is constant until it falls to zero over the last part of the last phase.
 
-There is no loss on concept maps or on anything that compares text with picture. But linear heads, thrown away after
-training, name each image token's noun from the image stream behind two of the blocks: pictures form several times
-sooner when the features that make them mean something (REPA, arXiv 2410.06940, with our labels for its encoder).
+Two small losses beside the flow's own help a model of this size, which would need far more training to get there by
+itself as a full-size Flux does. Linear heads, thrown away after training, name each image token's noun from the image
+stream behind two of the blocks: pictures form sooner when the features that make them mean something (REPA, arXiv
+2410.06940, with our labels for its encoder). And the attention outputs of a caption's nouns are to agree with those of
+the patches that show them, in every double block. So the demo's concept maps are partly taught: they test this pack,
+and are no evidence for the paper's claim that such maps come about by themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from ..scenes import NOUNS
 from . import common
 from .flux import Flux, FluxSizes, patchify, rotations
 from .latents import LatentSet
-from .text import CLIP_SIZES, T5_SIZES, Batcher, TextEncoders, Tokenizers, Tokens, Vocabulary
+from .text import CLIP_SIZES, NAMED, T5_SIZES, Batcher, TextEncoders, Tokenizers, Tokens, Vocabulary
 
 WARMUP = 100
 MUON_RATE, ADAM_RATE = 2e-3, 1.5e-3
@@ -36,7 +39,7 @@ UNKNOWN_WORDS = 0.1
 ZERO_POOLED = 0.75
 NOUNS_ONLY = 0.75
 LAYOUT_BLOCKS = (1, 3)
-LAYOUT_WEIGHT = 0.15
+LAYOUT_WEIGHT, AGREEMENT_WEIGHT = 0.15, 0.03
 FALL = 0.6
 """Part of the full-size phase over which the learning rate falls."""
 SAVE_EVERY = 200
@@ -118,8 +121,9 @@ def train(
         for group, rate in zip(groups, base_rates, strict=True):
             group["lr"] = rate * factor
         rng = np.random.default_rng((seed, step, 1))
-        loss, layout_loss = _losses(model, latent.to(device), layout.to(device), tokens.to(device), stride, rng)
-        (loss + LAYOUT_WEIGHT * layout_loss).backward()
+        losses = _losses(model, latent.to(device), layout.to(device), tokens.to(device), stride, rng)
+        loss, layout_loss, agreement_loss = losses
+        (loss + LAYOUT_WEIGHT * layout_loss + AGREEMENT_WEIGHT * agreement_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
@@ -129,8 +133,8 @@ def train(
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
         loss_mean += (loss.item() - loss_mean) * max(0.02, 1 / (step + 1))
         if (step + 1) % 50 == 0:
-            losses = f"loss {loss_mean:.4f} layout {layout_loss.item():.2f}"
-            print(f"flow {step + 1}/{total} {losses} {time.time() - clock:.0f} s", flush=True)
+            report = f"loss {loss_mean:.4f} layout {layout_loss.item():.2f} agreement {agreement_loss.item():.2f}"
+            print(f"flow {step + 1}/{total} {report} {time.time() - clock:.0f} s", flush=True)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
             states = [optim.state_dict() for optim in optims]
             common.save(
@@ -162,8 +166,8 @@ def _batches(
 
 def _losses(
     model: DemoModel, latent: Tensor, layout: Tensor, tokens: Tokens, stride: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mean squared error of the velocity `noise - latent` at logit-normal times, and the layout heads' error."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean squared error of the velocity `noise - latent` at logit-normal times, and the two losses beside it."""
     device, count = latent.device, len(latent)
     time_drawn = 1 / (1 + np.exp(-rng.standard_normal(count)))
     t = torch.from_numpy(time_drawn).float().to(device)
@@ -173,19 +177,41 @@ def _losses(
     mixed = clean + t[:, None, None] * (noise - clean)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         context, pooled = model.text(tokens)
-        context, read = seen_first(context, tokens.flux_seen)
+        context, nouns, read = seen_first(context, tokens.nouns, tokens.flux_seen)
         seen = torch.cat((read, read.new_ones(clean.shape[:2])), dim=1)[:, None, None]
         rotation = rotations(read.shape[1], latent.shape[-1] // 2, stride).to(device)
-        velocity, streams = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
+        velocity, streams, outputs = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
         layout_loss = model.layout_error(streams, layout)
-    return (velocity.float() - (noise - clean)).square().mean(), layout_loss
+    agreement_loss = agreement_error(outputs, nouns, layout)
+    return (velocity.float() - (noise - clean)).square().mean(), layout_loss, agreement_loss
 
 
-def seen_first(context: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Text tokens that the Flux sees, moved to the front: (B, T, D), (B, T) -> the same with T a multiple of 16.
+def agreement_error(outputs: list[Tensor], nouns: Tensor, layout: Tensor) -> Tensor:
+    """Cross-entropy of the softmax over a caption's nouns of the product of attention outputs with where they are.
+
+    outputs: of each double block (B, T + N, D); nouns: (B, T), k for `NAMED[k - 1]`, 0 for none; layout: (B, N, 1 +
+    nouns). What has no noun of its own in the caption belongs to "background", where the caption has that.
+    """
+    pieces = F.one_hot(nouns, len(NAMED) + 1)[..., 1:].float()
+    there = pieces.sum(dim=1) > 0
+    wanted = layout[..., 1:] * there[:, None, :-1]
+    rest = (1 - wanted.sum(dim=-1, keepdim=True)).clamp_min(0) * there[:, None, -1:]
+    wanted = torch.cat((wanted, rest), dim=-1)
+    errors = []
+    for output in outputs:
+        text, image = output.float().split((nouns.shape[1], layout.shape[1]), dim=1)
+        pooled = torch.einsum("btn,btd->bnd", pieces, text) / pieces.sum(dim=1).clamp_min(1)[..., None]
+        scores = torch.einsum("bpd,bnd->bpn", image, pooled).masked_fill(~there[:, None], -1e4)
+        errors.append(-(wanted * scores.log_softmax(dim=-1)).sum() / wanted.sum().clamp_min(1))
+    return torch.stack(errors).mean()
+
+
+def seen_first(context: Tensor, nouns: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Text tokens that the Flux sees, moved to the front: (B, T, D), (B, T), (B, T), with T a multiple of 16.
 
     All text has one and the same position in a Flux, so that their order means nothing to it.
     """
     length = -(-int(seen.sum(dim=1).max()) // 16) * 16
     order = seen.int().argsort(dim=1, descending=True, stable=True)[:, :length]
-    return context.gather(1, order[..., None].expand(-1, -1, context.shape[-1])), seen.gather(1, order)
+    context = context.gather(1, order[..., None].expand(-1, -1, context.shape[-1]))
+    return context, nouns.gather(1, order), seen.gather(1, order)
