@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import einsum
 from torch import Tensor
 
 from .concepts import find_concept
@@ -21,6 +22,13 @@ class Expression:
 
     plus: tuple[int, ...]
     minus: tuple[int, ...] = ()
+
+    def signs(self, count: int) -> Tensor:
+        """1 for a wanted concept, -1 for one taken away, 0 for the rest (and for one that is both): ``(count,)``."""
+        signs = torch.zeros(count)
+        signs[list(self.plus)] += 1
+        signs[list(self.minus)] -= 1
+        return signs
 
 
 def parse_expression(text: str, names: Sequence[str]) -> Expression:
@@ -60,22 +68,23 @@ def _first_name(text: str, names: Sequence[str]) -> tuple[str, str]:
     return text[: max(0, end)].strip(), text[max(0, end) :].strip()
 
 
-def combine_shares(shares: Tensor, expression: Expression) -> Tensor:
+def combine_shares(shares: Tensor, signs: Tensor) -> Tensor:
     """One map of an expression: the sum of its concepts' shares, less the sum of those taken away, within 0..1.
 
-    shares: ``(B, C, h, w)``, shares of a softmax; returns ``(B, h, w)``. Shares are parts of one competition, so the
-    sum is the share of "any of these": no place counts twice. What is taken away has already taken its part of the
-    softmax; the difference is by how much the wanted concepts beat the unwanted ones, 0 where they do not.
+    shares: ``(B, C, h, w)``, shares of a softmax; signs: ``(B, C)``, see `Expression.signs`. Returns ``(B, h, w)``.
+    Shares are parts of one competition, so the sum is the share of "any of these": no place counts twice. What is taken
+    away has already taken its part of the softmax; the difference is by how much the wanted concepts beat the unwanted
+    ones, 0 where they do not.
     """
-    wanted = shares[:, list(expression.plus)].sum(dim=1)
-    return (wanted - shares[:, list(expression.minus)].sum(dim=1)).clamp(0, 1)
+    return einsum(shares, signs, "b c h w, b c -> b h w").clamp(0, 1)
 
 
-def winner_mask(shares: Tensor, expression: Expression) -> Tensor:
-    """1 where the strongest of all concepts is one that is wanted, and not one taken away.
+def winner_mask(shares: Tensor, signs: Tensor) -> Tensor:
+    """1 where the strongest of all concepts is a wanted one.
 
-    shares: ``(B, C, h, w)``; returns ``(B, h, w)`` float32. So the mask of "a + b" is the union of the masks of a and
-    of b; see `mask.argmax_mask`.
+    shares: ``(B, C, h, w)``; signs: ``(B, C)``, see `Expression.signs`. Returns ``(B, h, w)`` float32. So the mask of
+    "a + b" is the union of the masks of a and of b (`mask.argmax_mask`), and "- c" takes away what c wins: nothing more
+    than it has taken by winning.
     """
-    wanted = torch.tensor([index for index in expression.plus if index not in expression.minus], dtype=torch.long)
-    return torch.isin(shares.argmax(dim=1), wanted).float()
+    winner = shares.argmax(dim=1)
+    return (signs.gather(1, winner.flatten(1)) > 0).view_as(winner).float()

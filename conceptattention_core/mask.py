@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-MaskMethod = Literal["mean", "otsu", "threshold", "soft", "argmax"]
+MaskMethod = Literal["mean", "otsu", "percentile", "threshold", "soft", "argmax"]
 
 OTSU_BINS = 256
 

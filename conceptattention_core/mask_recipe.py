@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .expression import Expression, combine_shares, parse_expression, winner_mask
+from .expression import combine_shares, parse_expression, winner_mask
 from .heatmap import image_batch
 from .maps import ConceptAttentionMaps, resize_maps
 from .mask import (
@@ -65,8 +65,11 @@ class MaskRecipe:
 
 @dataclass(frozen=True)
 class ConceptMask:
-    """mask: ``(B, H, W)`` float32 0..1 on the CPU, contiguous: exactly 0 outside, exactly 1 in the core. presence: ``(B,)``
-    0..1, that of the wanted concept which is most surely there."""
+    """A mask for each picture of the batch.
+
+    mask: ``(B, H, W)`` float32 0..1 on the CPU, contiguous: exactly 0 outside, exactly 1 in the core.
+    presence: ``(B,)`` 0..1, that of the wanted concept which is most surely there.
+    """
 
     mask: Tensor
     presence: Tensor
@@ -86,34 +89,33 @@ def make_mask(maps: ConceptAttentionMaps, recipe: MaskRecipe, picture: Tensor | 
         )
     expression = parse_expression(recipe.concept, maps.concepts)
     surely = presence(maps, recipe.first_block, recipe.last_block)
-    there = surely >= recipe.min_presence
+    signs = expression.signs(len(maps.concepts)) * (surely >= recipe.min_presence)
     shares = maps.saliency(recipe.first_block, recipe.last_block, recipe.softmax_temperature)
-    shares = shares * there[:, :, None, None]
     size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])
     if picture is not None:
         picture = image_batch(picture, len(shares), size)
     guide = picture if recipe.refine_edges else None
-    mask = _cut(shares, expression, recipe, maps.image_size, size, guide)
-    mask = mask * there[:, list(expression.plus)].any(dim=1)[:, None, None]
+    mask = _cut(shares, signs, recipe, maps.image_size, size, guide)
+    mask = mask * (signs > 0).any(dim=1)[:, None, None]
     return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
 
 
 def _cut(
     shares: Tensor,
-    expression: Expression,
+    signs: Tensor,
     recipe: MaskRecipe,
     image_size: tuple[int, int],
     size: tuple[int, int],
     guide: Tensor | None,
 ) -> Tensor:
-    """Shares ``(B, C, h, w)`` on the token grid to a mask ``(B, *size)``, as the method says."""
+    """Shares ``(B, C, h, w)`` on the token grid, and signs ``(B, C)``, to a mask ``(B, *size)`` as the method says."""
 
     def in_pixels(grid: Tensor) -> Tensor:
         return resize_maps(grid, image_size, size) if guide is None else refine_maps(grid, guide, image_size)
 
     if recipe.method == "argmax":
-        return winner_mask(in_pixels(shares), expression)
-    share = in_pixels(combine_shares(shares, expression)[:, None])[:, 0].clamp(0, 1)
+        return winner_mask(in_pixels(shares), signs)
+    share = in_pixels(combine_shares(shares, signs)[:, None])[:, 0].clamp(0, 1)
     if recipe.method == "soft":
         return levels_mask(share, recipe.low, recipe.high, recipe.gamma)
     if recipe.method == "threshold":

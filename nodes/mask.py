@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..conceptattention_core.heatmap import image_batch
-from ..conceptattention_core.mask_recipe import MaskRecipe, make_mask
 from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.mask_recipe import MaskRecipe, make_mask
 from ..conceptattention_core.preview import mask_preview
 from .types import CATEGORY, ConceptAttentionMapsType
 

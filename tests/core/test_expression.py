@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.expression import Expression, combine_shares, parse_expression, winner_mask
+from conceptattention_core.mask import argmax_mask
 
 NAMES = ("t-shirt", "t", "shirt", "tree", "palm tree", "C++", "tree house", "house", "salt + pepper", "-5 °C", "Tree")
 
@@ -52,18 +53,24 @@ def test_what_is_not_understood_is_named(text: str, message: str) -> None:
         parse_expression(text, NAMES)
 
 
+def signs(*expression: tuple[int, ...], count: int = 4) -> torch.Tensor:
+    return Expression(*expression).signs(count)[None]
+
+
 def test_a_sum_is_any_of_them_and_a_difference_a_lead() -> None:
     shares = torch.tensor([[0.3, 0.1], [0.4, 0.1], [0.2, 0.5], [0.1, 0.3]]).view(1, 4, 1, 2)
-    assert_close(combine_shares(shares, Expression((0, 1))).flatten(), torch.tensor([0.7, 0.2]))
-    assert_close(combine_shares(shares, Expression((0, 1), (2,))).flatten(), torch.tensor([0.5, 0.0]))
-    everything = combine_shares(shares, Expression((0, 1, 2, 3)))
+    assert_close(combine_shares(shares, signs((0, 1))).flatten(), torch.tensor([0.7, 0.2]))
+    assert_close(combine_shares(shares, signs((0, 1), (2,))).flatten(), torch.tensor([0.5, 0.0]))
+    assert not combine_shares(shares, signs((0,), (0,))).any()
+    everything = combine_shares(shares, signs((0, 1, 2, 3)))
     assert everything.max() <= 1
     assert_close(everything, torch.ones(1, 1, 2))
 
 
 def test_the_winners_of_a_sum_are_the_union_of_its_winners() -> None:
-    shares = torch.rand(2, 4, 6, 7, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    one, two = winner_mask(shares, Expression((0,))), winner_mask(shares, Expression((2,)))
-    assert torch.equal(winner_mask(shares, Expression((0, 2))), torch.maximum(one, two))
-    assert torch.equal(winner_mask(shares, Expression((0, 2), (2,))), one)
-    assert one.any() and two.any() and not (one * two).any()
+    shares = torch.rand(1, 4, 6, 7, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    one, two = winner_mask(shares, signs((0,))), winner_mask(shares, signs((2,)))
+    assert torch.equal(one, argmax_mask(shares, 0)) and torch.equal(two, argmax_mask(shares, 2))
+    assert torch.equal(winner_mask(shares, signs((0, 2))), torch.maximum(one, two))
+    assert torch.equal(winner_mask(shares, signs((0, 2), (2,))), one)
+    assert torch.equal(winner_mask(shares, signs((0,), (2,))), one)

@@ -1,4 +1,4 @@
-"""Thresholds that are measured on the map: the paper's mean, Otsu's cut, a percentile; levels; the strongest concept."""
+"""What is measured on the map: the paper's mean, Otsu's cut, a percentile, levels; and the strongest concept."""
 
 from __future__ import annotations
 

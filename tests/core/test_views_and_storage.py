@@ -27,7 +27,7 @@ def test_by_name() -> None:
     assert_close(torch.stack(list(saliency.values())), RAW.saliency(0, -1, 2.0)[1])
 
 
-@pytest.mark.parametrize("method", ["mean", "otsu", "threshold", "soft", "argmax"])
+@pytest.mark.parametrize("method", ["mean", "otsu", "percentile", "threshold", "soft", "argmax"])
 def test_masks_in_every_form(method: str) -> None:
     maps = ConceptMaps(RAW)[0]
     tensor = maps.mask("Dragon", method)  # type: ignore[arg-type]
