@@ -115,7 +115,8 @@ def _cut(
 
     if recipe.method == "argmax":
         return winner_mask(in_pixels(shares), signs)
-    share = in_pixels(combine_shares(shares, signs)[:, None])[:, 0].clamp(0, 1)
+    share = combine_shares(shares, signs)
+    share = in_pixels(torch.stack([share, 1 - share], dim=1))[:, 0]  # with the rest: shares must sum to 1
     if recipe.method == "soft":
         return levels_mask(share, recipe.low, recipe.high, recipe.gamma)
     if recipe.method == "threshold":
