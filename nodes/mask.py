@@ -181,7 +181,7 @@ class ConceptAttentionMask(io.ComfyNode):
             refine_edges=refine_edges,
             **method,
             min_area=min_area,
-            keep={"all": 0, "largest": 1}.get(keep["keep"], keep.get("regions", 0)),
+            keep=keep["regions"] if keep["keep"] == "several" else {"all": 0, "largest": 1}[keep["keep"]],
             fill_holes=fill_holes,
             grow=grow,
             blur=blur,
