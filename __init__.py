@@ -15,8 +15,17 @@ class ConceptAttentionExtension(ComfyExtension):
         from .nodes.apply import ConceptAttentionApply
         from .nodes.demo_model import ConceptAttentionDemoModel
         from .nodes.read import ConceptAttention
+        from .nodes.segment import ConceptAttentionSegmentation
+        from .nodes.storage import ConceptAttentionLoad, ConceptAttentionSave
 
-        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionDemoModel]
+        return [
+            ConceptAttentionApply,
+            ConceptAttention,
+            ConceptAttentionSegmentation,
+            ConceptAttentionSave,
+            ConceptAttentionLoad,
+            ConceptAttentionDemoModel,
+        ]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:
