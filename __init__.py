@@ -16,8 +16,18 @@ class ConceptAttentionExtension(ComfyExtension):
         from .nodes.demo_model import ConceptAttentionDemoModel
         from .nodes.mask import ConceptAttentionMask
         from .nodes.read import ConceptAttention
+        from .nodes.segment import ConceptAttentionSegmentation
+        from .nodes.storage import ConceptAttentionLoad, ConceptAttentionSave
 
-        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionMask, ConceptAttentionDemoModel]
+        return [
+            ConceptAttentionApply,
+            ConceptAttention,
+            ConceptAttentionMask,
+            ConceptAttentionSegmentation,
+            ConceptAttentionSave,
+            ConceptAttentionLoad,
+            ConceptAttentionDemoModel,
+        ]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:

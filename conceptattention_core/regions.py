@@ -1,4 +1,4 @@
-"""Connected regions of masks: fill holes, drop specks, keep the largest. Any mask in, the same kind of mask out.
+"""Connected regions: fill holes, drop specks, keep the largest. Masks in, masks out; label maps in, label maps out.
 
 A region is a connected component of ``mask > 0``, diagonal neighbours included (8-connectivity), and its area is its
 number of pixels, however soft they are. What surrounds it is connected over edges only (4-connectivity), as the
@@ -76,3 +76,74 @@ def _fill_holes(picture: np.ndarray) -> np.ndarray:
     for level in np.arange(1, HOLE_LEVELS + 1, dtype=picture.dtype) / HOLE_LEVELS:
         filled = np.where(ndimage.binary_fill_holes(picture >= level), np.maximum(filled, level), filled)
     return filled
+
+
+def merge_small(labels: Tensor, shares: Tensor, minimum_area: int) -> Tensor:
+    """Give every region of a label map that has fewer than `minimum_area` pixels to a concept beside it.
+
+    labels: ``(B, H, W)`` int64; shares: ``(B, C, H, W)``, how likely each concept is. Of the concepts that a small
+    region touches, the one with the largest share in it gets it; the picture stays covered. Returns new labels.
+    """
+    if minimum_area <= 1:
+        return labels
+    pictures = zip(labels.cpu().numpy(), shares.float().cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([_merge_small(*picture, minimum_area) for picture in pictures])).to(labels.device)
+
+
+def fill_label_holes(labels: Tensor, named: int) -> Tensor:
+    """Give holes to the concept that surrounds them: regions of background inside a single named concept.
+
+    labels: ``(B, H, W)`` int64, named concepts are 0 to ``named - 1``, background the rest. A named concept inside
+    another one (the sun in the sky) is no hole, and background that reaches the picture's edge or touches two concepts
+    stays. Returns new labels.
+    """
+    pictures = [_fill_label_holes(picture, named) for picture in labels.cpu().numpy()]
+    return torch.from_numpy(np.stack(pictures)).to(labels.device)
+
+
+def _merge_small(labels: np.ndarray, shares: np.ndarray, minimum_area: int) -> np.ndarray:
+    while True:  # regions that touch only small ones wait for the next round
+        numbers, owners = _label_regions(labels)
+        areas = np.bincount(numbers.ravel())
+        small = areas < minimum_area
+        small[areas.argmax()] = False
+        if not small.any():
+            return labels
+        region, beside = _touching(numbers, numbers)
+        wanted = small[region] & ~small[beside]
+        possible = np.zeros((len(areas), len(shares)), dtype=bool)
+        possible[region[wanted], owners[beside[wanted]]] = True
+        sums = np.stack([np.bincount(numbers.ravel(), share.ravel()) for share in shares], axis=1)
+        heirs = np.where(possible, sums, -1).argmax(axis=1)
+        labels = np.where(possible.any(axis=1), heirs, owners)[numbers]
+
+
+def _fill_label_holes(labels: np.ndarray, named: int) -> np.ndarray:
+    numbers, count = ndimage.label(labels >= named)
+    region, around = _touching(numbers, labels)
+    inside = np.zeros((count + 1, named), dtype=bool)
+    outer = (around < named) & (region > 0)
+    inside[region[outer], around[outer]] = True
+    hole = inside.sum(axis=1) == 1
+    for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
+        hole[edge] = False
+    return np.where(hole[numbers], inside.argmax(axis=1)[numbers], labels)
+
+
+def _label_regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the regions of every label: ``(H, W)`` from 0, and the label of each, ``(regions,)``."""
+    numbers, owners = np.zeros(labels.shape, dtype=np.int64), []
+    for label in np.unique(labels):
+        own, count = ndimage.label(labels == label, EIGHT)
+        numbers = np.where(own > 0, own - 1 + len(owners), numbers)
+        owners += [label] * count
+    return numbers, np.array(owners)
+
+
+def _touching(these: np.ndarray, those: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (value of `these`, value of `those`) of neighbouring pixels over an edge, each pair once."""
+    width = int(those.max()) + 1
+    pairs = [these[1:] * width + those[:-1], these[:-1] * width + those[1:]]
+    pairs += [these[:, 1:] * width + those[:, :-1], these[:, :-1] * width + those[:, 1:]]
+    first, second = np.divmod(np.unique(np.concatenate([pair.ravel() for pair in pairs])), width)
+    return first, second
