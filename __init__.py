@@ -14,9 +14,20 @@ class ConceptAttentionExtension(ComfyExtension):
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
         from .nodes.demo_model import ConceptAttentionDemoModel
+        from .nodes.mask import ConceptAttentionMask
         from .nodes.read import ConceptAttention
+        from .nodes.segment import ConceptAttentionSegmentation
+        from .nodes.storage import ConceptAttentionLoad, ConceptAttentionSave
 
-        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionDemoModel]
+        return [
+            ConceptAttentionApply,
+            ConceptAttention,
+            ConceptAttentionMask,
+            ConceptAttentionSegmentation,
+            ConceptAttentionSave,
+            ConceptAttentionLoad,
+            ConceptAttentionDemoModel,
+        ]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:

@@ -70,9 +70,17 @@ def resize_maps(maps: Tensor, image_size: tuple[int, int], size: tuple[int, int]
     maps: ``(B, C, h, w)``; image_size: ``(H, W)`` of the picture that the grid was made for; size: ``(H, W)`` wanted.
     The part of the grid that hangs over the picture's right and bottom edge is cut off. Returns ``(B, C, *size)``.
     """
-    tokens = maps.shape[-2:]
-    covered = [
-        max(wanted, round(wanted * count * PATCH_PIXELS / actual))
-        for count, actual, wanted in zip(tokens, image_size, size, strict=True)
-    ]
+    covered = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size)
     return interpolate(maps, covered, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
+
+
+def covered_size(grid: tuple[int, int], image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """What a token grid ``(h, w)`` covers, in pixels of a picture that is shown at `size`: at least `size` itself.
+
+    image_size: ``(H, W)`` of the picture that the grid was made for, in its own pixels.
+    """
+    height, width = (
+        max(wanted, round(wanted * count * PATCH_PIXELS / actual))
+        for count, actual, wanted in zip(grid, image_size, size, strict=True)
+    )
+    return height, width

@@ -6,14 +6,18 @@ A threshold function measures one picture's map and gives a number per picture, 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-MaskMethod = Literal["mean", "otsu", "threshold", "soft", "argmax"]
+MaskMethod = Literal["mean", "otsu", "percentile", "threshold", "soft", "argmax"]
 
 OTSU_BINS = 256
+
+CONSTANT = 1e-4
+"""A map whose shares differ by less than this over the whole picture shows nothing but rounding."""
 
 
 def mean_threshold(share: Tensor) -> Tensor:
@@ -44,6 +48,16 @@ def otsu_threshold(share: Tensor) -> Tensor:
     return (low + (high - low) * middle).to(share.dtype)[..., None]
 
 
+def percentile_threshold(share: Tensor, percentile: float) -> Tensor:
+    """The value that this part of the map's places, 0..100, does not exceed: 80 leaves the strongest fifth above it.
+
+    share: ``(B, h, w)``; returns ``(B, 1, 1)``. Equal values stay on one side, so a constant map has nothing above.
+    """
+    values = share.flatten(1)
+    rank = max(1, math.ceil(values.shape[1] * percentile / 100))
+    return values.kthvalue(rank, dim=1).values[:, None, None]
+
+
 def threshold_mask(share: Tensor, threshold: float | Tensor) -> Tensor:
     """A hard mask: 1 where the share is above the threshold, else 0. Any shape; returns float32, same shape."""
     return (share > threshold).float()
@@ -57,6 +71,22 @@ def ramp_mask(share: Tensor, threshold: float | Tensor, softness: float) -> Tens
     if softness == 0:
         return (share >= threshold).float()
     return ((share - threshold) / softness + 0.5).clamp(0, 1).contiguous()
+
+
+def levels_mask(share: Tensor, low: float, high: float, gamma: float = 1.0) -> Tensor:
+    """A soft mask by levels on the map's own range, as a picture editor's: 0 up to `low`, 1 from `high` on.
+
+    share: ``(B, h, w)``. low, high: parts of the way from each map's lowest to its highest value, 0..1; equal ones cut
+    hard. gamma: bends the ramp between them, above 1 outwards (a wider mask), below 1 inwards.
+    Returns ``(B, h, w)`` float32: some place of every map is exactly 0 and some exactly 1, whatever the number of
+    concepts has made of its peak; a constant map is all 0. Raises ValueError where low is above high.
+    """
+    if low > high:
+        raise ValueError(f"low is {low} and high {high}: the mask is 0 up to low and 1 from high on. Swap them.")
+    floor, peak = share.amin(dim=(-2, -1), keepdim=True), share.amax(dim=(-2, -1), keepdim=True)
+    part = (share - floor) / (peak - floor).clamp_min(CONSTANT)
+    ramp = (part >= high) & (part > 0) if low == high else ((part - low) / (high - low)).clamp(0, 1) ** (1 / gamma)
+    return torch.where(peak - floor > CONSTANT, ramp, 0).float().contiguous()
 
 
 def argmax_mask(shares: Tensor, index: int) -> Tensor:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from json import JSONDecodeError
 from os import PathLike
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from .maps import ConceptAttentionMaps
 
@@ -47,22 +50,41 @@ def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
         raise ValueError(f"{path} is not a whole .safetensors file: {error}") from error
     if text is None or scores is None:
         raise ValueError(f"{path} holds no concept attention maps: the metadata entry `{METADATA_KEY}` is missing.")
-    description = json.loads(text)
+    try:
+        return _described(scores, json.loads(text))
+    except (KeyError, TypeError, IndexError, JSONDecodeError) as error:
+        raise ValueError(f"{path} does not describe its maps: {error!r}. Save them again.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+
+
+def _described(scores: Tensor, description: dict[str, Any]) -> ConceptAttentionMaps:
+    """The maps that a file's tensor and JSON make. Raises ValueError, without the file's name, where they disagree."""
     if description["version"] > VERSION:
         raise ValueError(
-            f"{path} was written by a later version of Concept Attention (format {description['version']}, this one "
-            f"reads up to {VERSION}). Update this package."
+            f"was written by a later version of Concept Attention (format {description['version']}, this one reads up "
+            f"to {VERSION}). Update this package."
         )
     maps = ConceptAttentionMaps(
         scores=scores,
-        concepts=tuple(description["concepts"]),
-        background_count=description["background_count"],
-        blocks=tuple(description["blocks"]),
-        sigmas=tuple(description["sigmas"]),
-        image_size=(description["image_size"][0], description["image_size"][1]),
-        projection=description["projection"],
+        concepts=tuple(map(str, description["concepts"])),
+        background_count=int(description["background_count"]),
+        blocks=tuple(map(int, description["blocks"])),
+        sigmas=tuple(map(float, description["sigmas"])),
+        image_size=(int(description["image_size"][0]), int(description["image_size"][1])),
+        projection=str(description["projection"]),
     )
     described = (len(maps.sigmas), len(maps.blocks), len(maps.concepts))
-    if scores.ndim != 6 or (scores.shape[0], scores.shape[1], scores.shape[3]) != described:
-        raise ValueError(f"{path} contradicts itself: scores of shape {tuple(scores.shape)} for {described}.")
+    if (
+        scores.ndim != 6
+        or scores.dtype != torch.float32
+        or scores.numel() == 0
+        or (scores.shape[0], scores.shape[1], scores.shape[3]) != described
+        or not 0 <= maps.background_count < len(maps.concepts)
+        or min(maps.image_size) < 1
+    ):
+        raise ValueError(
+            f"contradicts itself: {scores.dtype} scores of shape {tuple(scores.shape)} for (steps, blocks, concepts) "
+            f"{described}, {maps.background_count} of them background, a picture of {maps.image_size}. Save it again."
+        )
     return maps

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from .heatmap import heatmap_picture, image_batch, overlay_picture
 from .maps import ConceptAttentionMaps, resize_maps
-from .mask import MaskMethod, argmax_mask, mean_threshold, otsu_threshold, ramp_mask, threshold_mask
+from .mask import (
+    MaskMethod,
+    argmax_mask,
+    mean_threshold,
+    otsu_threshold,
+    percentile_threshold,
+    ramp_mask,
+    threshold_mask,
+)
+from .presence import presence
 from .storage import load_maps, save_maps
 
 Output = Literal["torch", "numpy", "pil"]
@@ -59,6 +68,11 @@ class ConceptMaps:
         shares = self._shares(first_block, last_block, temperature)[0]
         return dict(zip(self.concepts, shares, strict=True))
 
+    def presence(self, first_block: int = -10, last_block: int = -1) -> dict[str, float]:
+        """How sure the maps are that each concept is in the picture at all, 0..1 (see `presence.presence`)."""
+        sure = presence(self._one(), first_block, last_block)[0]
+        return dict(zip(self.concepts, sure.tolist(), strict=True))
+
     @overload
     def mask(
         self,
@@ -67,6 +81,7 @@ class ConceptMaps:
         *,
         threshold: float = ...,
         softness: float = ...,
+        percentile: float = ...,
         size: tuple[int, int] | None = ...,
         output: Literal["torch"] = ...,
         **blocks: Any,
@@ -89,6 +104,7 @@ class ConceptMaps:
         *,
         threshold: float = 0.5,
         softness: float = 0.1,
+        percentile: float = 80.0,
         size: tuple[int, int] | None = None,
         output: Output = "torch",
         **blocks: Any,
@@ -96,8 +112,9 @@ class ConceptMaps:
         """One concept's mask, ``(H, W)`` float32 0..1 (PIL: mode L, 0..255).
 
         method: ``mean`` (above the map's own mean, the paper's), ``otsu`` (the best cut between two groups of values),
-        ``threshold`` (above `threshold`), ``soft`` (a ramp of width `softness` around `threshold`), or ``argmax``
-        (stronger than every other concept). Thresholds are measured on the token grid and applied in pixels.
+        ``percentile`` (above this part of the map, 0..100), ``threshold`` (above `threshold`), ``soft`` (a ramp of
+        width `softness` around `threshold`), or ``argmax`` (stronger than every other concept). Thresholds are
+        measured on the token grid and applied in pixels.
         size: ``(H, W)`` wanted, the picture's by default. blocks: `first_block`, `last_block`, `temperature`.
         Raises ValueError on an unknown concept or method.
         """
@@ -109,6 +126,8 @@ class ConceptMaps:
             mask = threshold_mask(share, mean_threshold(coarse[:, index]))
         elif method == "otsu":
             mask = threshold_mask(share, otsu_threshold(coarse[:, index]))
+        elif method == "percentile":
+            mask = threshold_mask(share, percentile_threshold(coarse[:, index], percentile))
         elif method == "threshold":
             mask = threshold_mask(share, threshold)
         elif method == "soft":
@@ -116,7 +135,9 @@ class ConceptMaps:
         elif method == "argmax":
             mask = argmax_mask(shares, index)
         else:
-            raise ValueError(f"There is no mask method '{method}': choose mean, otsu, threshold, soft or argmax.")
+            raise ValueError(
+                f"There is no mask method '{method}': choose mean, otsu, percentile, threshold, soft or argmax."
+            )
         return to_output(mask[0], output)
 
     def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:
@@ -145,10 +166,14 @@ class ConceptMaps:
         return cls(load_maps(path))
 
     def _shares(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:
-        """``(1, C, h, w)``, or ValueError where there are several pictures."""
+        """``(1, C, h, w)``."""
+        return self._one().saliency(first_block, last_block, temperature)
+
+    def _one(self) -> ConceptAttentionMaps:
+        """The maps of the one picture, or ValueError where there are several."""
         if len(self) != 1:
             raise ValueError(f"These are the maps of {len(self)} pictures. Say which one: maps[0], maps[1] ...")
-        return self.raw.saliency(first_block, last_block, temperature)
+        return self.raw
 
 
 def picture_tensor(image: Picture) -> Tensor:

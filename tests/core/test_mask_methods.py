@@ -1,4 +1,4 @@
-"""Thresholds that are measured on the map: the paper's mean, Otsu's cut; and the strongest concept."""
+"""What is measured on the map: the paper's mean, Otsu's cut, a percentile, levels; and the strongest concept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.mask import argmax_mask, mean_threshold, otsu_threshold, ramp_mask, threshold_mask
+from conceptattention_core.mask import (
+    argmax_mask,
+    levels_mask,
+    mean_threshold,
+    otsu_threshold,
+    percentile_threshold,
+    ramp_mask,
+    threshold_mask,
+)
 
 
 def brute_force_otsu(values: torch.Tensor) -> float:
@@ -51,3 +59,26 @@ def test_mean_and_ramp_broadcast_over_the_batch() -> None:
 def test_argmax_masks_cover_the_picture_once() -> None:
     shares = torch.rand(2, 4, 5, 6, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     assert torch.equal(sum(argmax_mask(shares, index) for index in range(4)), torch.ones(2, 5, 6))
+
+
+@pytest.mark.parametrize("percentile", [0.0, 37.5, 80.0, 99.0, 100.0])
+def test_percentile_leaves_the_strongest_part(percentile: float) -> None:
+    share = torch.rand(2, 20, 40, generator=torch.Generator().manual_seed(0))
+    cut = percentile_threshold(share, percentile)
+    wanted = min(1 - percentile / 100, 1 - 1 / 800)
+    assert cut.shape == (2, 1, 1)
+    assert_close(threshold_mask(share, cut).mean(dim=(1, 2)), torch.full((2,), wanted), atol=1e-6, rtol=0)
+
+
+def test_levels_on_each_maps_own_range() -> None:
+    weak = torch.tensor([[0.10, 0.12], [0.16, 0.20]])
+    masks = levels_mask(torch.stack([weak, 4 * weak + 0.1]), 0.2, 0.6)
+    assert_close(masks[0], masks[1])
+    assert_close(masks[0], torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    assert_close(levels_mask(weak[None], 0.0, 1.0)[0], torch.tensor([[0.0, 0.2], [0.6, 1.0]]))
+    assert_close(levels_mask(weak[None], 0.0, 1.0, gamma=2.0)[0], torch.tensor([[0.0, 0.2], [0.6, 1.0]]).sqrt())
+    assert levels_mask(weak[None], 0.5, 0.5)[0].tolist() == [[0, 0], [1, 1]]
+    assert levels_mask(weak[None], 0.0, 0.0)[0].tolist() == [[0, 1], [1, 1]]
+    assert not levels_mask(torch.full((1, 3, 3), 0.4) + 1e-8 * torch.rand(3, 3), 0.3, 0.7).any()
+    with pytest.raises(ValueError, match=r"low is 0.7 and high 0.3.*Swap"):
+        levels_mask(weak[None], 0.7, 0.3)

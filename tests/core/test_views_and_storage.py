@@ -27,14 +27,14 @@ def test_by_name() -> None:
     assert_close(torch.stack(list(saliency.values())), RAW.saliency(0, -1, 2.0)[1])
 
 
-@pytest.mark.parametrize("method", ["mean", "otsu", "threshold", "soft", "argmax"])
+@pytest.mark.parametrize("method", ["mean", "otsu", "percentile", "threshold", "soft", "argmax"])
 def test_masks_in_every_form(method: str) -> None:
     maps = ConceptMaps(RAW)[0]
-    tensor = maps.mask("Dragon", method)  # type: ignore[arg-type]
+    tensor = maps.mask("Dragon", method, percentile=50)  # type: ignore[arg-type]
     assert tensor.shape == (64, 96) and tensor[:, :32].mean() > 0.95 and tensor[:, 64:].mean() < 0.05
-    array = maps.mask("dragon", method, output="numpy", size=(32, 48))  # type: ignore[call-overload]
+    array = maps.mask("dragon", method, percentile=50, output="numpy", size=(32, 48))  # type: ignore[call-overload]
     assert isinstance(array, np.ndarray) and array.shape == (32, 48)
-    picture = maps.mask("dragon", method, output="pil")  # type: ignore[call-overload]
+    picture = maps.mask("dragon", method, percentile=50, output="pil")  # type: ignore[call-overload]
     assert picture.mode == "L" and picture.size == (96, 64)
     assert np.array_equal(np.array(picture), (tensor * 255).round().byte().numpy())
 

@@ -1,0 +1,243 @@
+"""Concept Attention Mask: a clean mask of one or several concepts, ready for inpainting and compositing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..conceptattention_core.heatmap import image_batch
+from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.mask_recipe import MaskRecipe, make_mask
+from ..conceptattention_core.preview import mask_preview
+from .types import CATEGORY, ConceptAttentionMapsType
+
+
+class ConceptAttentionMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionMask",
+            display_name="Concept Attention Mask",
+            category=CATEGORY,
+            description=(
+                "Makes a clean mask of one or several concepts, ready for inpainting, and says how sure it is that the "
+                "concept is in the picture."
+            ),
+            search_aliases=[
+                "text mask",
+                "segment by words",
+                "select object",
+                "inpaint mask",
+                "cut out",
+                "saliency",
+                "otsu",
+                "grow mask",
+                "blur mask",
+            ],
+            inputs=[
+                ConceptAttentionMapsType.Input("maps", tooltip="The maps output of Concept Attention."),
+                io.String.Input(
+                    "concept",
+                    default="",
+                    tooltip="What to mask: one of the concepts, or several: tree + house - door. What is taken away "
+                    "must beat the rest to be cut out. Empty: the first concept.",
+                ),
+                io.DynamicCombo.Input(
+                    "method",
+                    options=METHODS,
+                    tooltip="How the concept's map becomes a mask. soft: levels, for soft edges. mean: above the map's "
+                    "mean, the paper's. otsu: the best cut into two groups. percentile: the strongest part of the "
+                    "picture. threshold: above a fixed share. argmax: where it is the strongest of all concepts.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=-512,
+                    max=512,
+                    tooltip="Grow the mask by this many pixels, with round corners. Negative: shrink it.",
+                ),
+                io.Int.Input(
+                    "blur",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip="Fade the edge over this many pixels to each side. Further away the mask stays 0 or 1.",
+                ),
+                io.Boolean.Input(
+                    "fill_holes", default=False, tooltip="Also mask the places that the mask surrounds on all sides."
+                ),
+                io.DynamicCombo.Input(
+                    "keep",
+                    options=[
+                        io.DynamicCombo.Option("all", []),
+                        io.DynamicCombo.Option("largest", []),
+                        io.DynamicCombo.Option(
+                            "several",
+                            [
+                                io.Int.Input(
+                                    "regions", default=2, min=1, max=1000, tooltip="How many of the largest to keep."
+                                )
+                            ],
+                        ),
+                    ],
+                    tooltip="Which separate regions of the mask to keep: all, the largest, or several of the largest.",
+                ),
+                io.Float.Input(
+                    "min_area",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Drop regions that cover less than this percentage of the picture.",
+                ),
+                io.Boolean.Input("invert", default=False, tooltip="Mask everything but the concept."),
+                io.Boolean.Input(
+                    "refine_edges",
+                    default=True,
+                    tooltip="Move the mask's edges to those of the picture. Needs image; without it nothing happens.",
+                ),
+                io.Float.Input(
+                    "min_presence",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="A concept whose presence is below this is not in the picture: its mask is empty. 0: "
+                    "always make a mask, though it be a guess. 0.5: as likely there as not.",
+                ),
+                io.Int.Input(
+                    "first_block",
+                    default=-10,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
+                    "last ten, the paper's choice for Flux.",
+                ),
+                io.Int.Input(
+                    "last_block",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="Last double block to average. -1 is the last one of the model.",
+                ),
+                io.Float.Input(
+                    "softmax_temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The decoded picture: it guides the mask's edges, the mask takes its size, and the preview "
+                    "is drawn on it.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", tooltip="Exactly 0 outside, exactly 1 inside, one for each picture."
+                ),
+                io.Image.Output(display_name="preview", tooltip="The mask over the picture, or over plain grey."),
+                io.Float.Output(
+                    display_name="presence",
+                    tooltip="How sure the maps are that the concept is there, from 0 to 1. Of several concepts or "
+                    "pictures: the highest.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        maps: ConceptAttentionMaps,
+        concept: str,
+        method: dict[str, Any],
+        grow: int,
+        blur: int,
+        fill_holes: bool,
+        keep: dict[str, Any],
+        min_area: float,
+        invert: bool,
+        refine_edges: bool,
+        min_presence: float,
+        first_block: int,
+        last_block: int,
+        softmax_temperature: float,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        recipe = MaskRecipe(
+            concept=concept,
+            min_presence=min_presence,
+            first_block=first_block,
+            last_block=last_block,
+            softmax_temperature=softmax_temperature,
+            refine_edges=refine_edges,
+            **method,
+            min_area=min_area,
+            keep=keep["regions"] if keep["keep"] == "several" else {"all": 0, "largest": 1}[keep["keep"]],
+            fill_holes=fill_holes,
+            grow=grow,
+            blur=blur,
+            invert=invert,
+        )
+        made = make_mask(maps, recipe, image)
+        picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
+        return io.NodeOutput(made.mask, mask_preview(made.mask, picture), made.presence.max().item())
+
+
+def _part(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip)
+
+
+METHODS = [
+    io.DynamicCombo.Option(
+        "soft",
+        [
+            _part("low", 0.3, "Black point: 0 up to here, on the way from the map's lowest value (0) to its highest."),
+            _part("high", 0.7, "White point: 1 from here on. Closer to low, the edge is harder."),
+            io.Float.Input(
+                "gamma",
+                default=1.0,
+                min=0.1,
+                max=10.0,
+                step=0.05,
+                tooltip="Bends the ramp between low and high: above 1 widens the mask, below 1 narrows it.",
+            ),
+        ],
+    ),
+    io.DynamicCombo.Option("mean", []),
+    io.DynamicCombo.Option("otsu", []),
+    io.DynamicCombo.Option(
+        "percentile",
+        [
+            io.Float.Input(
+                "percentile",
+                default=80.0,
+                min=0.0,
+                max=100.0,
+                step=0.5,
+                tooltip="How much of the picture stays outside, in percent: 80 masks the strongest fifth.",
+            )
+        ],
+    ),
+    io.DynamicCombo.Option(
+        "threshold",
+        [
+            _part(
+                "threshold",
+                0.5,
+                "Share of the competition that the concept must win. With - : by how much it must beat what is taken "
+                "away.",
+            )
+        ],
+    ),
+    io.DynamicCombo.Option("argmax", []),
+]
+"""The methods of `MaskRecipe`, each with just its own knobs."""

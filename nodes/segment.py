@@ -1,0 +1,141 @@
+"""Concept Segmentation: every pixel to its strongest concept."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ..conceptattention_core.heatmap import image_batch, overlay_picture
+from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from ..conceptattention_core.refine import refine_maps
+from ..conceptattention_core.regions import fill_label_holes, merge_small
+from .types import CATEGORY, ConceptAttentionMapsType
+
+
+class ConceptAttentionSegmentation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionSegmentation",
+            display_name="Concept Segmentation",
+            category=CATEGORY,
+            description=(
+                "Parts the picture among the concepts: each pixel goes to the one that is strongest there. Gives a "
+                "coloured label map, a hard mask of every concept, and the mask of one by name."
+            ),
+            search_aliases=["segment by words", "semantic segmentation", "label map", "segmentation map", "seg mask"],
+            inputs=[
+                ConceptAttentionMapsType.Input(
+                    "maps",
+                    tooltip="From Concept Attention, Concept Attention from Image or Load Concept Attention Maps.",
+                ),
+                io.String.Input(
+                    "concept",
+                    default="",
+                    tooltip="Which concept the output `mask` is for. Empty: the first. A background concept can be "
+                    "named, too.",
+                ),
+                io.Boolean.Input(
+                    "refine_edges",
+                    default=True,
+                    tooltip="Let the borders follow the edges in `image`. Without an image, or switched off, they come "
+                    "from the maps alone, which know 16-pixel patches.",
+                ),
+                io.Int.Input(
+                    "minimum_region",
+                    default=0,
+                    min=0,
+                    max=16777216,
+                    tooltip="Regions of fewer pixels than this go to the strongest concept beside them. 0 keeps all.",
+                ),
+                io.Boolean.Input(
+                    "fill_holes",
+                    default=False,
+                    tooltip="Give patches of background that lie wholly inside one concept to that concept. Concepts "
+                    "inside one another, the sun in the sky, stay.",
+                ),
+                io.Int.Input(
+                    "first_block",
+                    default=-10,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
+                    "last ten, the paper's choice for Flux.",
+                ),
+                io.Int.Input(
+                    "last_block",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="Last double block to average. -1 is the last one of the model.",
+                ),
+                io.Float.Input(
+                    "softmax_temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="Above 1 evens the blocks and steps out, below 1 lets the surest of them decide. 1 is the "
+                    "paper's.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture that the maps belong to: the borders follow its edges, the labels are drawn "
+                    "on it, and the outputs take its size.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="labels",
+                    tooltip="Each pixel in the colour of its concept, with a legend. Over `image` if there is one, "
+                    "where background lets it show through.",
+                ),
+                io.Mask.Output(
+                    display_name="masks",
+                    tooltip="A mask for each concept, in the order in which you named them, without the background's. "
+                    "Of several pictures: all masks of the first picture, then all of the second.",
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="The named concept: exactly 0 outside, exactly 1 inside, one per picture.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        maps: ConceptAttentionMaps,
+        concept: str,
+        refine_edges: bool,
+        minimum_region: int,
+        fill_holes: bool,
+        first_block: int,
+        last_block: int,
+        softmax_temperature: float,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        index, named = maps.index(concept), len(maps.concepts) - maps.background_count
+        tokens = maps.saliency(first_block, last_block, softmax_temperature)
+        picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
+        if picture is None or not refine_edges:
+            size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])
+            shares = resize_maps(tokens, maps.image_size, size)
+        else:
+            shares = refine_maps(tokens, picture, maps.image_size)
+        labels = shares.argmax(dim=1)
+        if fill_holes:
+            labels = fill_label_holes(labels, named)
+        labels = merge_small(labels, shares, minimum_region)
+        won = rearrange(one_hot(labels, len(maps.concepts)).float(), "b h w c -> b c h w").contiguous()
+        return io.NodeOutput(
+            overlay_picture(won, maps.concepts, maps.background_count, picture),
+            rearrange(won[:, :named], "b c h w -> (b c) h w").contiguous(),
+            won[:, index].contiguous(),
+        )
