@@ -13,10 +13,18 @@ class ConceptAttentionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
+        from .nodes.boxes import ConceptAttentionBoxes
         from .nodes.demo_model import ConceptAttentionDemoModel
+        from .nodes.heatmap import ConceptAttentionHeatmap
         from .nodes.read import ConceptAttention
 
-        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionDemoModel]
+        return [
+            ConceptAttentionApply,
+            ConceptAttention,
+            ConceptAttentionHeatmap,
+            ConceptAttentionBoxes,
+            ConceptAttentionDemoModel,
+        ]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:

@@ -54,7 +54,7 @@ def make_labels(names: Sequence[str], size: int, files: Sequence[str] = SYSTEM_F
     """A label for each name, in Pillow's own font if that has all of its characters, else in one of `files`.
 
     size: in pixels. What no font can draw is never shown as boxes: accents are dropped ("château" -> "chateau"), other
-    characters give way to an ellipsis, and a name of which nothing is left becomes "concept 3", by its place in `names`.
+    characters give way to an ellipsis, and a name of which nothing is left is "concept 3", by its place in `names`.
     """
     fonts: list[Font] = [ImageFont.load_default(size)]
     uncovered = [name for name in names if missing_characters(fonts[0], name)]

@@ -28,7 +28,7 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 GRID_SIDE = 2048
 """A grid of large pictures is made smaller until its longer side has about this many pixels."""
 CELL_SIDE = 128
-"""A small picture is made larger in a grid until its longer side has this many pixels, so that there is room for text."""
+"""A small picture is made larger in a grid until its longer side has this many pixels: there must be room for text."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def scale_ends(shares: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
 def _levels(
     maps: ConceptAttentionMaps, shares: Tensor, chosen: list[int], scale: Scale, size: tuple[int, int]
 ) -> Tensor:
-    """Where on its scale each chosen concept is: ``(B, K, *size)`` 0..1. A concept with one share everywhere is at 0."""
+    """Where on its scale each chosen concept is: ``(B, K, *size)`` 0..1; 0 for a map that is constant."""
     low, high = (end[chosen, None, None] for end in scale_ends(shares, scale))
     resized = resize_maps(shares[:, chosen], maps.image_size, size)
     return ((resized - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
