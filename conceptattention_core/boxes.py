@@ -82,7 +82,7 @@ def find_regions(mask: Tensor, share: Tensor, min_area: float, max_regions: int)
     mask, share: ``(H, W)``. min_area: smaller regions are dropped, as a part of the picture, 0..1.
     Returns at most `max_regions` regions, and the mask of these alone, ``(H, W)`` bool.
     """
-    numbers, _ = label(mask.numpy() > 0, structure=NEIGHBORS)
+    numbers = _numbered(mask.numpy() > 0)
     area = np.bincount(numbers.ravel())
     total = np.bincount(numbers.ravel(), weights=share.numpy().ravel())
     large = [number for number in range(1, len(area)) if area[number] >= min_area * numbers.size]
@@ -96,6 +96,13 @@ def find_regions(mask: Tensor, share: Tensor, min_area: float, max_regions: int)
     return regions, torch.from_numpy(np.isin(numbers, kept))
 
 
+def _numbered(mask: np.ndarray) -> np.ndarray:
+    """Each connected region's own number from 1, and 0 outside. mask: ``(H, W)`` bool."""
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    label(mask, structure=NEIGHBORS, output=numbers)
+    return numbers
+
+
 def surest_points(share: Tensor, inside: Tensor, count: int, each_region: bool = False) -> list[Point]:
     """Up to `count` pixels well inside an area, where the share is high, far from each other.
 
@@ -103,16 +110,17 @@ def surest_points(share: Tensor, inside: Tensor, count: int, each_region: bool =
     what is nearest of the area's edge, the picture's edge and the points before it. each_region: no connected region
     gets a second point before every one has its first.
     """
-    regions, _ = label(inside.numpy(), structure=NEIGHBORS)
-    distance = distance_transform_edt(np.pad(regions > 0, 1))[1:-1, 1:-1]
-    rows, columns = np.indices(distance.shape, sparse=True)
+    regions = _numbered(inside.numpy())
+    distance = np.asarray(distance_transform_edt(np.pad(regions > 0, 1)))[1:-1, 1:-1]
+    rows, columns = np.ogrid[: distance.shape[0], : distance.shape[1]]
     waiting = (regions > 0) & each_region
     points: list[Point] = []
     for _ in range(count):
         value = share.numpy() * distance * (waiting if waiting.any() else 1)
-        y, x = np.unravel_index(value.argmax(), value.shape)
-        if value[y, x] <= 0:
+        if value.max() <= 0:
             break
+        best = np.argwhere(value > 0.98 * value.max())  # a long shape has many: the middle one is the best guess
+        y, x = best[((best - best.mean(axis=0)) ** 2).sum(axis=1).argmin()]
         points.append((int(x), int(y)))
         distance = np.minimum(distance, np.hypot(rows - y, columns - x))
         waiting &= regions != regions[y, x]

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import ImageFont
 
@@ -76,7 +77,7 @@ def missing_characters(font: Font, text: str) -> set[str]:
 
 
 def _picture(font: Font, character: str) -> tuple[tuple[int, int], bytes]:
-    mask = font.getmask(character)
+    mask: Any = font.getmask(character)  # its type hides that it is a buffer
     return mask.size, bytes(mask)
 
 
