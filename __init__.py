@@ -13,7 +13,10 @@ class ConceptAttentionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
+        from .nodes.boxes import ConceptAttentionBoxes
         from .nodes.demo_model import ConceptAttentionDemoModel
+        from .nodes.from_image import ConceptAttentionFromImage
+        from .nodes.heatmap import ConceptAttentionHeatmap
         from .nodes.mask import ConceptAttentionMask
         from .nodes.read import ConceptAttention
         from .nodes.segment import ConceptAttentionSegmentation
@@ -21,9 +24,12 @@ class ConceptAttentionExtension(ComfyExtension):
 
         return [
             ConceptAttentionApply,
+            ConceptAttentionFromImage,
             ConceptAttention,
             ConceptAttentionMask,
             ConceptAttentionSegmentation,
+            ConceptAttentionHeatmap,
+            ConceptAttentionBoxes,
             ConceptAttentionSave,
             ConceptAttentionLoad,
             ConceptAttentionDemoModel,

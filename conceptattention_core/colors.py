@@ -1,4 +1,4 @@
-"""Colours: one perceptually even colour map for shares, one palette for concepts. Both are built in OKLCh."""
+"""Colours: from OKLCh to sRGB, and the palette of concepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,25 @@ GOLDEN_ANGLE = 137.508
 
 
 def oklch_to_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
-    """OKLCh (lightness 0..1, chroma, hue in degrees), each ``(n,)``, to sRGB ``(n, 3)`` 0..1, clipped to the gamut.
+    """OKLCh (lightness 0..1, chroma, hue in degrees), each ``(n,)``, to sRGB ``(n, 3)`` 0..1, clipped to the gamut."""
+    linear = np.clip(_linear_rgb(lightness, chroma, hue), 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def fit_chroma(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """The chroma, lowered where sRGB has no such colour, so that lightness and hue come out as asked. All ``(n,)``."""
+    low, high = np.zeros_like(chroma), np.ones_like(chroma)
+    for _ in range(20):
+        middle = (low + high) / 2
+        linear = _linear_rgb(lightness, middle * chroma, hue)
+        inside = ((linear >= -1e-9) & (linear <= 1 + 1e-9)).all(axis=-1)
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    whole = _linear_rgb(lightness, chroma, hue)
+    return np.where(((whole >= 0) & (whole <= 1)).all(axis=-1), chroma, low * chroma)
+
+
+def _linear_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """OKLCh, each ``(n,)``, to linear RGB ``(n, 3)``, below 0 or above 1 outside sRGB's gamut.
 
     Source: Björn Ottosson, "A perceptual color space for image processing" (2020).
     """
@@ -31,18 +49,7 @@ def oklch_to_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> 
             [-0.0041960863, -0.7034186147, 1.7076147010],
         ]
     )
-    linear = np.clip(cone**3 @ to_linear_rgb.T, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def heat_colors() -> Tensor:
-    """The heat map's 256 colours, ``(256, 3)`` float32: from near black over violet and red to pale yellow.
-
-    Lightness rises linearly, so equal steps of share look like equal steps.
-    """
-    share = np.linspace(0, 1, 256)
-    rgb = oklch_to_rgb(0.13 + 0.84 * share, 0.155 * np.sin(np.pi * share) + 0.02, 285 + 165 * share)
-    return torch.from_numpy(rgb).float()
+    return cone**3 @ to_linear_rgb.T
 
 
 def concept_colors(count: int, background_count: int) -> Tensor:

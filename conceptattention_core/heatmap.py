@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .colors import concept_colors, heat_colors
+from .colormaps import color_map
+from .colors import concept_colors
+from .legend import legend_picture
 
-INK, PAPER = (28, 28, 30), (245, 245, 242)
 
-
-def heatmap_picture(share: Tensor) -> Tensor:
-    """Colour a concept's share. share: ``(B, H, W)`` 0..1; returns ``(B, H, W, 3)`` float32 0..1.
+def heatmap_picture(share: Tensor, colors: str = "heat") -> Tensor:
+    """Colour a concept's share. share: ``(..., H, W)`` 0..1; returns ``(..., H, W, 3)`` float32 0..1.
 
     The scale is absolute, 0 to 1 for every concept: stretching each map to its own range would make an absent concept
-    look as sure as a present one.
+    look as sure as a present one. colors: a name of `colormaps.COLOR_MAPS`.
     """
-    return heat_colors()[(share * 255).round().long().clamp(0, 255)]
+    return color_map(colors)[(share * 255).round().long().clamp(0, 255)]
 
 
 def overlay_picture(
@@ -42,41 +40,6 @@ def overlay_picture(
     area = torch.stack([(labels == index).flatten(1).float().mean(dim=1) for index in range(len(names))], dim=1)
     legends = [legend_picture(names, colors, list(map(float, parts)), shares.shape[-1]) for parts in area]
     return torch.cat([painted, torch.stack(legends)], dim=1)
-
-
-def legend_picture(names: Sequence[str], colors: Tensor, area: Sequence[float], width: int) -> Tensor:
-    """Chips with names and percentages, wrapped to `width` pixels: ``(height, width, 3)`` float32 0..1.
-
-    colors: ``(C, 3)`` 0..1; area: part of the picture that each concept wins, 0..1.
-    """
-    size = max(11, width // 40)
-    font = ImageFont.load_default(size)
-    chip, gap, line = size, size // 2, round(size * 1.6)
-    entries = [
-        (_fit(name, f"  {part:.0%}", font, width - chip - 3 * gap), tuple((color * 255).int().tolist()))
-        for name, color, part in zip(names, colors, area, strict=True)
-    ]
-    places, x, y = [], gap, gap // 2
-    for text, _ in entries:
-        length = chip + gap + round(font.getlength(text)) + 2 * gap
-        if x > gap and x + length > width:
-            x, y = gap, y + line
-        places.append((x, y))
-        x += length
-    image = Image.new("RGB", (width, y + line + gap // 2), PAPER)
-    draw = ImageDraw.Draw(image)
-    for (x, y), (text, color) in zip(places, entries, strict=True):
-        draw.rectangle((x, y + (line - chip) // 2, x + chip, y + (line + chip) // 2), fill=color)
-        draw.text((x + chip + gap, y + line // 2), text, font=font, fill=INK, anchor="lm")
-    return torch.from_numpy(np.array(image)).float() / 255
-
-
-def _fit(name: str, suffix: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
-    """The name, shortened with an ellipsis until it and its suffix fit into `room` pixels."""
-    shown = name[:200]
-    while len(shown) > 1 and font.getlength(shown + "…" + suffix) > room:
-        shown = shown[:-1]
-    return (shown if shown == name else shown.rstrip() + "…") + suffix
 
 
 def image_batch(picture: Tensor, batch: int, size: tuple[int, int]) -> Tensor:

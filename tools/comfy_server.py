@@ -117,8 +117,16 @@ class Result:
 class Server:
     """A ComfyUI server with a base folder of its own, for as long as the `with` block lasts. Its log stays there."""
 
-    def __init__(self, comfyui: Path, folder: Path, *flags: str, packs: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        comfyui: Path,
+        folder: Path,
+        *flags: str,
+        packs: Iterable[Path] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """folder: empty, or of an earlier server; packs: further custom nodes to load beside this repository."""
+        self.environment = environment
         self.base = folder
         custom_nodes = folder / "custom_nodes"
         custom_nodes.mkdir(parents=True, exist_ok=True)
@@ -135,7 +143,7 @@ class Server:
     def __enter__(self) -> Server:
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.base
+                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.base, env=self.environment
             )
         started = time.monotonic()
         while not self.answers():

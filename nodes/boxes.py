@@ -1,0 +1,162 @@
+"""Concept Attention Boxes: a concept as boxes and points, to prompt SAM with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..conceptattention_core.boxes import REGION_METHODS, RegionMethod, concept_prompt
+from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from .types import CATEGORY, ConceptAttentionMapsType
+
+
+class ConceptAttentionBoxes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionBoxes",
+            display_name="Concept Attention Boxes",
+            category=CATEGORY,
+            description=(
+                "Finds a concept's bounding boxes, and points on and off it, in the form that SAM3 Detect takes: SAM "
+                "then cuts out exactly what the concept names."
+            ),
+            search_aliases=["bounding box", "bbox", "detect", "sam", "segment anything", "points", "object detection"],
+            inputs=[
+                ConceptAttentionMapsType.Input("maps", tooltip="From Concept Attention."),
+                io.String.Input("concept", default="", tooltip="Which concept to find. Empty: the first."),
+                io.Combo.Input(
+                    "method",
+                    options=list(REGION_METHODS),
+                    default="argmax",
+                    tooltip="Where the concept is. argmax: where it is stronger than every other concept. threshold: "
+                    "where its share is above the threshold.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For the method threshold: the share of the competition that the concept must win.",
+                ),
+                io.Float.Input(
+                    "min_area",
+                    default=0.002,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Smaller regions are left out. In parts of the picture: 0.002 is 46 x 46 pixels of "
+                    "1024 x 1024.",
+                ),
+                io.Int.Input(
+                    "max_boxes",
+                    default=10,
+                    min=1,
+                    max=100,
+                    tooltip="How many regions to keep, the largest and surest first.",
+                ),
+                io.Int.Input(
+                    "positive_count",
+                    default=3,
+                    min=0,
+                    max=50,
+                    tooltip="How many points to put on the concept: well inside its regions, far from each other.",
+                ),
+                io.Int.Input(
+                    "negative_count",
+                    default=3,
+                    min=0,
+                    max=50,
+                    tooltip="How many points to put on what is surely something else.",
+                ),
+                io.Int.Input(
+                    "batch_index",
+                    default=0,
+                    min=0,
+                    max=4095,
+                    advanced=True,
+                    tooltip="Which picture of a batch the points are for, counted from 0: SAM3 Detect uses the same "
+                    "points for every picture. Boxes are found for each picture.",
+                ),
+                io.Int.Input(
+                    "first_block",
+                    default=-10,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
+                    "last ten, the paper's choice for Flux.",
+                ),
+                io.Int.Input(
+                    "last_block",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="Last double block to average. -1 is the last one of the model.",
+                ),
+                io.Float.Input(
+                    "softmax_temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture that goes to SAM3 Detect: boxes and points are in its pixels. Without it they "
+                    "are in those of the latent's size times 8.",
+                ),
+            ],
+            outputs=[
+                io.BoundingBox.Output(
+                    display_name="boxes",
+                    tooltip="A list for each picture of x, y, width, height, label and score. For bboxes of SAM3 "
+                    "Detect, or Draw BBoxes.",
+                ),
+                io.String.Output(
+                    display_name="positive_points",
+                    tooltip="Points on the concept, as JSON pixel coordinates. For positive_coords of SAM3 Detect.",
+                ),
+                io.String.Output(
+                    display_name="negative_points",
+                    tooltip="Points on other concepts, as JSON pixel coordinates. For negative_coords of SAM3 Detect.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        maps: ConceptAttentionMaps,
+        concept: str,
+        method: RegionMethod,
+        threshold: float,
+        min_area: float,
+        max_boxes: int,
+        positive_count: int,
+        negative_count: int,
+        batch_index: int,
+        first_block: int,
+        last_block: int,
+        softmax_temperature: float,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        index = maps.index(concept)
+        size = maps.image_size if image is None else (image.shape[1], image.shape[2])
+        shares = resize_maps(maps.saliency(first_block, last_block, softmax_temperature), maps.image_size, size)
+        prompt = concept_prompt(
+            shares, index, method, threshold, min_area, max_boxes, (positive_count, negative_count), batch_index
+        )
+        label = {"label": maps.concepts[index]}
+        return io.NodeOutput(
+            [[{**asdict(region), **label} for region in regions] for regions in prompt.regions],
+            *(json.dumps([{"x": x, "y": y} for x, y in points]) for points in (prompt.positive, prompt.negative)),
+        )
