@@ -14,9 +14,10 @@ class ConceptAttentionExtension(ComfyExtension):
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
         from .nodes.demo_model import ConceptAttentionDemoModel
+        from .nodes.from_image import ConceptAttentionFromImage
         from .nodes.read import ConceptAttention
 
-        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionDemoModel]
+        return [ConceptAttentionApply, ConceptAttention, ConceptAttentionFromImage, ConceptAttentionDemoModel]
 
 
 async def comfy_entrypoint() -> ConceptAttentionExtension:
