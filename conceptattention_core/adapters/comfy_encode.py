@@ -54,6 +54,8 @@ def encode_picture(
     """
     flux = require_flux(model)
     require_noise_level(noise_level)
+    if noise_samples < 1:
+        raise ValueError(f"noise_samples ({noise_samples}) must be at least 1.")
     last = select_blocks(tuple(range(len(flux.double_blocks))), 0, last_block)[-1]
     if flux.in_channels != flux.out_channels:
         raise ValueError(
@@ -167,7 +169,8 @@ def encode_latents(vae: Any, image: Tensor, channels: int) -> list[Tensor]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         rgb = picture[..., :3] if picture.shape[-1] > 1 else repeat(picture, "h w 1 -> h w c", c=3)
         whole = pad(rearrange(rgb.float(), "h w c -> 1 c h w"), (0, missing[1], 0, missing[0]), mode="replicate")
-        latent = vae.encode(rearrange(whole, "1 c h w -> 1 h w c")).float().cpu()
+        # Contiguous with channels last, as loaders make pictures: a convolution may round differently otherwise.
+        latent = vae.encode(rearrange(whole, "1 c h w -> 1 h w c").contiguous()).float().cpu()
         wanted = (1, channels, 2 * tokens[0], 2 * tokens[1])
         if latent.shape != wanted:
             raise ValueError(
