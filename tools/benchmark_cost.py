@@ -371,38 +371,53 @@ def start_report(args: argparse.Namespace, times: int) -> tuple[str, str]:
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 
-def read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options on ComfyUI, on the model's and the picture's size, and on the machine: for any benchmark on this Flux."""
     add = parser.add_argument
     add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="its folder (default: COMFYUI_PATH)")
-    add("--only", choices=PARTS, nargs="+", default=PARTS, help="what to measure (default: all)")
-    add("--pairs", type=int, default=5, help="timed pairs of runs (default 5)")
-    add("--double-blocks", type=int, default=2, help="Flux.1 has 19 (default 2)")
-    add("--single-blocks", type=int, default=1, help="Flux.1 has 38 (default 1)")
-    add("--hidden", type=int, default=3072, help="hidden size, a multiple of 128 (default 3072)")
-    add("--latent", type=int, nargs=2, default=(128, 128), metavar=("H", "W"), help="even numbers (default 128 128)")
-    add("--text-tokens", type=int, default=256, help="length of the prompt (default 256)")
-    add("--concepts", type=int, default=8, help="number of concepts (default 8)")
-    add("--batch", type=int, default=1, help="pictures at once (default 1)")
-    add("--dtype", choices=DTYPES, default="bf16", help="of weights and computation (default bf16)")
+    add("--pairs", type=int, default=5, help="timed pairs of runs (default: %(default)s)")
+    add("--double-blocks", type=int, default=2, help="Flux.1 has 19 (default: %(default)s)")
+    add("--single-blocks", type=int, default=1, help="Flux.1 has 38 (default: %(default)s)")
+    add("--hidden", type=int, default=3072, help="hidden size, a multiple of 128 (default: %(default)s)")
+    add("--latent", type=int, nargs=2, default=(128, 128), metavar=("H", "W"), help="even numbers (default: 128 128)")
+    add("--text-tokens", type=int, default=256, help="length of the prompt (default: %(default)s)")
+    add("--concepts", type=int, default=8, help="number of concepts (default: %(default)s)")
+    add("--batch", type=int, default=1, help="pictures at once (default: %(default)s)")
+    add("--dtype", choices=DTYPES, default="bf16", help="of weights and computation (default: %(default)s)")
     add("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--threads", type=int, default=os.cpu_count(), help="on the CPU (default: all)")
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, once it names a ComfyUI."""
     args = parser.parse_args()
     if args.comfyui is None or not (args.comfyui / "comfy").is_dir():
         parser.error("no ComfyUI: give its folder as --comfyui, or set COMFYUI_PATH")
     return args
 
 
+def describe_setting(args: argparse.Namespace) -> str:
+    """One sentence on what is measured, for the head of a table."""
+    device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU with {args.threads} threads"
+    tokens = args.latent[0] * args.latent[1] // 4
+    return (
+        f"Flux of hidden size {args.hidden} with {args.double_blocks} double and {args.single_blocks} single blocks, "
+        f"{tokens} image tokens, {args.text_tokens} text tokens, {args.concepts} concepts, "
+        f"batch {args.batch}, {args.dtype}; {device}, PyTorch {torch.__version__}; medians of {args.pairs} pairs."
+    )
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="what to measure (default: all)")
+    add_model_arguments(parser)
+    return parse_arguments(parser)
+
+
 def main() -> None:
     args = read_arguments()
     start_comfyui(args)
-    device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU with {args.threads} threads"
-    tokens = args.latent[0] * args.latent[1] // 4
-    print(
-        f"Flux of hidden size {args.hidden} with {args.double_blocks} double and {args.single_blocks} single blocks, "
-        f"{tokens} image tokens, {args.text_tokens} text tokens, {args.concepts} concepts, "
-        f"batch {args.batch}, {args.dtype}; {device}, PyTorch {torch.__version__}; medians of {args.pairs} pairs.\n"
-    )
+    print(f"{describe_setting(args)}\n")
     print("| | without the pack | with it | difference (range) | goal |\n|---|---|---|---|---|", flush=True)
     lines: list[str] = []
     if "start" in args.only:

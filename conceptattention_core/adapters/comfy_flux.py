@@ -62,10 +62,10 @@ class FluxPass:
         tokens = flux.txt_in(embeddings).expand(len(timestep), -1, -1)
         return cls(flux, ConceptPass(tokens, vec, recorder.projection), rows, batch, math.prod(recorder.grid))
 
-    @property
-    def missing_blocks(self) -> list[int]:
-        """Double blocks that have not been scored, once the evaluation has ended."""
-        return sorted(set(range(len(self.flux.double_blocks))) - set(self.concepts.blocks))
+    def missing_blocks(self, last_block: int | None = None) -> list[int]:
+        """Double blocks, of all or of those up to `last_block`, that the evaluation has ended without scoring."""
+        depth = len(self.flux.double_blocks) if last_block is None else last_block + 1
+        return sorted(set(range(depth)) - set(self.concepts.blocks))
 
     def patches(self, others: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """The call's patches with ours last, so that they see what other packs' patches made of the tensors."""
@@ -111,6 +111,21 @@ class FluxPass:
         """The picture's own tokens: behind the prompt's, before those of Kontext's reference images."""
         start = extra_options["img_slice"][0]
         return slice(start, start + self.image_tokens)
+
+
+def stop_after(flux: Flux, last_block: int, others: dict[str, Any]) -> dict[str, Any]:
+    """A call's block replacements, with every block behind double block `last_block` handing on what it was given.
+
+    So none of them runs, and no exception has to find its way out through other nodes' wrappers: they get a velocity of
+    the right shape, which means nothing.
+    """
+
+    def hand_on(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        return args
+
+    double = [("double_block", index) for index in range(last_block + 1, len(flux.double_blocks))]
+    single = [("single_block", index) for index in range(len(flux.single_blocks))]
+    return {**others, "dit": {**others.get("dit", {}), **dict.fromkeys([*double, *single], hand_on)}}
 
 
 def concept_vector(flux: Flux, dtype: torch.dtype, timestep: Tensor, guidance: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..concepts import Concepts
 from ..record import Recorder, RunStore
 from ..scores import Projection
-from .comfy_flux import FluxPass
+from .comfy_flux import FluxPass, stop_after
 
 WRAPPER_KEY = "concept_attention"
 
@@ -107,12 +107,14 @@ class EvaluationRecorder:
     """DIFFUSION_MODEL wrapper: sends the concepts along with one evaluation of the model.
 
     latent_size: ``(H/8, W/8)`` of the run; an evaluation of another size sees only an area of the picture.
+    last_block: where only the maps are wanted, the double block to stop behind; None runs the whole model.
     What cannot be recorded is skipped, and the reader is told: a sampling run never fails for the maps' sake.
     """
 
     recorder: Recorder
     guider: Any
     latent_size: tuple[int, ...]
+    last_block: int | None = None
 
     def __call__(
         self,
@@ -131,10 +133,14 @@ class EvaluationRecorder:
         hooks = self.start(executor.class_obj, x, timestep, context, guidance, options)
         if hooks is not None:
             options["patches"] = hooks.patches(options.get("patches", {}))
+        if self.last_block is not None:
+            others = options.get("patches_replace", {})
+            options["patches_replace"] = stop_after(executor.class_obj, self.last_block, others)
         velocity = executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
         if hooks is not None:
-            if hooks.missing_blocks:
-                blocks = ", ".join(map(str, hooks.missing_blocks))
+            missing = hooks.missing_blocks(self.last_block)
+            if missing:
+                blocks = ", ".join(map(str, missing))
                 self.recorder.skip(
                     f"Double block {blocks} did not pass on ComfyUI's attention patches: another node replaces or "
                     "skips it. Remove that node from this model."

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..concepts import Concepts
 from ..heatmap import image_batch
 from ..maps import PATCH_PIXELS, ConceptAttentionMaps
+from ..noise import require_noise_level, seeded_noise
 from ..record import Recorder
 from ..scores import Projection
 from ..views import Picture, picture_tensor
@@ -40,8 +41,7 @@ def encode_picture(
     """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     transformer = require_flux(pipe.transformer)
     config: Any = transformer.config
-    if not 0 <= noise_level <= 1:
-        raise ValueError(f"noise_level ({noise_level}) must lie between 0, the clean picture, and 1, noise only.")
+    require_noise_level(noise_level)
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     pictures = picture_batch(image, size)
@@ -63,7 +63,7 @@ def encode_picture(
         recorder = Recorder(
             concepts, projection, batch, grid, (PATCH_PIXELS * grid[0], PATCH_PIXELS * grid[1]), (0.0, 1.0)
         )
-        noise = torch.randn(latent.shape[1:], generator=torch.Generator().manual_seed(seed)).to(latent)
+        noise = seeded_noise(latent.shape[1:], seed).to(latent)
         run_double_blocks(
             transformer,
             concepts,
