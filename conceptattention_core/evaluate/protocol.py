@@ -75,8 +75,9 @@ def count_sample(coarse: Tensor, sample: Sample, protocol: Protocol, is_share: b
     0..1; without that scale there is no average precision. Where several names are asked, theirs are averaged.
     """
     labels = resize_labels(sample.labels, protocol.label_size)
-    mode = {"mode": "nearest-exact"} if protocol.upsampling == "nearest" else {"mode": "bilinear"}
-    maps = interpolate(coarse[None], labels.shape, **mode)[0]
+    height, width = labels.shape
+    mode = "nearest-exact" if protocol.upsampling == "nearest" else "bilinear"
+    maps = interpolate(coarse[None], (height, width), mode=mode)[0]
     wanted = len(sample.names)
     if protocol.binary and protocol.mask == "mean":
         predicted = (maps[0] > coarse[0].mean()).long()

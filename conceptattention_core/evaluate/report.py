@@ -77,9 +77,10 @@ def _conditions(settings: dict[str, Any], base: dict[str, Any]) -> str:
         rule = "above the map's own mean" if protocol["mask"] == "mean" else "argmax against the background concepts"
     told = {"classes": "the names", "caption": "the caption", "none": "nothing"}[protocol["prompt"]]
     side = protocol["label_size"]
+    noise = f"{settings['seeds']} noise sample{'s' if settings['seeds'] > 1 else ''}"
     return (
         f"Pictures at {settings['size']} px{' square' if protocol['square'] else ''}, noised to {base['noise_level']} "
-        f"({settings['seeds']} noise sample{'s' if settings['seeds'] > 1 else ''}), prompt: {told}; blocks {base['first_block']} to {base['last_block']}, "
+        f"({noise}), prompt: {told}; blocks {base['first_block']} to {base['last_block']}, "
         f"`{base['pooling']}` pooling; background concepts: {', '.join(protocol['background']) or 'none'}; "
         f"prediction: {rule}, compared at {f'{side} x {side}' if side else 'the full size of the truth'}."
     )

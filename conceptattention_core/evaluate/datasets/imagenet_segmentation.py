@@ -36,7 +36,7 @@ def open_imagenet_segmentation(path: Path, names: Path | None) -> Dataset:
     except ImportError as error:
         raise ValueError("gtsegs_ijcv.mat is an HDF5 file, and h5py is not installed: pip install h5py") from error
     try:
-        file = h5py.File(path, "r")
+        file: Any = h5py.File(path, "r")
         columns = {column: file["value"][column] for column in ("img", "gt", "id")}
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} is not a whole gtsegs_ijcv.mat ({error}). Get it again from {WHERE}") from error
