@@ -14,6 +14,13 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
+def default_device(model: str) -> str:
+    """The best device that there is; the demo is small enough for the CPU."""
+    if model == DEMO:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = None, offload: bool = False) -> Any:
     """A text-to-image pipeline, ready to run.
 
@@ -22,8 +29,7 @@ def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = N
     CPU and for the demo. offload: keep only the part that works on the device (needs accelerate).
     Raises OSError or ValueError where there is no such model.
     """
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = device or ("cpu" if model == DEMO else best)
+    device = device or default_device(model)
     if model == DEMO:
         pipe: Any = load_demo_pipeline()
         if dtype not in (None, "float32"):

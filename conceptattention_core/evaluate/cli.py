@@ -24,6 +24,7 @@ Examples, one for each data set:
 
 Several GPUs or machines share the pictures (machines need a folder for --out that all of them see):
     accelerate launch --num_processes 4 -m conceptattention_core.evaluate voc --data ...
+On CPUs add --multi_gpu before -m and --device cpu at the end: accelerate's own --cpu starts one process only.
 
 Each command has its own help: python -m conceptattention_core.evaluate voc --help
 """

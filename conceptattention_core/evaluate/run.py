@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..adapters.diffusers_load import load_pipeline
+from ..adapters.diffusers_load import default_device, load_pipeline
 from .ablate import ABLATIONS, Ablation, all_methods, grid
 from .datasets import Dataset
 from .method import Method
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
     keys = dataset.keys[: options.images]
     if not keys:
         raise ValueError(f"There are no pictures in {dataset.name}.")
-    shard = this_shard(options.device)
+    shard = this_shard(options.device or default_device(options.model))
     try:
         pipe = load_pipeline(options.model, shard.device, options.dtype, options.offload)
         questions: Sequence[Ablation] = ABLATIONS if "all" in options.ablate else options.ablate

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for one that has slower hardware, or more to do."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """This process among all: its number, how many there are, its device (None: free to choose).
+    """This process among all: its number, how many there are, its device.
 
     wait: blocks until every process has come to the same place. close: call once at the end.
     """
 
     index: int
     count: int
-    device: str | None
+    device: str
     wait: Callable[[], None]
     close: Callable[[], None]
 
@@ -24,13 +28,17 @@ class Shard:
         return self.index == 0
 
 
-def this_shard(device: str | None) -> Shard:
-    """What accelerate says of this process; without accelerate there is only one. device: as asked for, or None."""
+def this_shard(device: str) -> Shard:
+    """What accelerate says of this process; without accelerate there is only one.
+
+    device: "cpu", or a GPU; where several processes share a machine's GPUs, each is given its own.
+    """
     try:
         from accelerate import PartialState
     except ImportError:
         return Shard(0, 1, device, lambda: None, lambda: None)
-    state = PartialState(cpu=device == "cpu")
-    several = state.num_processes > 1
-    own = str(state.device) if several and device != "cpu" else device
+    on_cpu = device == "cpu"
+    # It has to be told of the CPU: otherwise it takes a process without a GPU to be alone.
+    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    own = str(state.device) if state.num_processes > 1 and not on_cpu else device
     return Shard(state.process_index, state.num_processes, own, state.wait_for_everyone, state.destroy_process_group)
