@@ -80,8 +80,9 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
     import torch
 
     from .adapters.diffusers import ConceptAttention
+    from .adapters.diffusers_load import load_pipeline
 
-    pipe = load_pipeline(options)
+    pipe = load_pipeline(options.model, options.device, offload=options.offload)
     height, width = picture_size(options) or (FULL_SIZE, FULL_SIZE)
     attention = ConceptAttention(
         pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
@@ -105,10 +106,11 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
 def run_encode(options: argparse.Namespace) -> list[Path]:
     """Write the maps of an existing picture."""
     from .adapters.diffusers import ConceptAttention
+    from .adapters.diffusers_load import load_pipeline
 
     with Image.open(options.picture) as file:
         image = file.convert("RGB")
-    pipe = load_pipeline(options)
+    pipe = load_pipeline(options.model, options.device, offload=options.offload)
     warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
     maps = ConceptAttention.encode(
         pipe,
@@ -124,26 +126,6 @@ def run_encode(options: argparse.Namespace) -> list[Path]:
         projection=options.projection,
     )
     return write_maps(options, maps, image)
-
-
-def load_pipeline(options: argparse.Namespace) -> Any:
-    """The demo model, or a FLUX.1 from a folder or the hub."""
-    import torch
-
-    if options.model == DEMO:
-        from .adapters.diffusers_demo import load_demo_pipeline
-
-        return load_demo_pipeline().to(options.device or "cpu")
-    from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
-
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = options.device or best
-    pipe = FluxPipeline.from_pretrained(options.model, torch_dtype=torch.float32 if device == "cpu" else torch.bfloat16)
-    if options.offload:
-        pipe.enable_model_cpu_offload(device=device)
-    else:
-        pipe.to(device)
-    return pipe
 
 
 def picture_size(options: argparse.Namespace) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .concepts import Concepts
 from .maps import ConceptAttentionMaps
 from .scores import Projection
+from .stream import ConceptKeys
 
 KEEP_RUNS = 8
 """Earlier prompts' runs that a store keeps, for hosts that return to a cached latent."""
@@ -36,6 +37,7 @@ class Recorder:
     """Collects one run's scores, a running mean for each noise level. Lives as long as the run.
 
     grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels; sigma_range: the noise levels to record, ``(low, high)``.
+    attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
     """
 
     concepts: Concepts
@@ -44,6 +46,7 @@ class Recorder:
     grid: tuple[int, int]
     image_size: tuple[int, int]
     sigma_range: tuple[float, float]
+    attend_to: ConceptKeys = "both"
     _sums: dict[float, Tensor] = field(default_factory=dict)
     _counts: dict[float, int] = field(default_factory=dict)
     _blocks: tuple[int, ...] = ()

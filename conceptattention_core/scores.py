@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .stream import TextStream, concept_block, merge_heads
+from .stream import ConceptKeys, TextStream, concept_block, merge_heads
 
 Projection = Literal["output", "cross_attention", "value"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
@@ -28,11 +28,12 @@ class ConceptPass:
     when its attention output is. Everything stays on the model's device until `stacked_scores`.
     """
 
-    def __init__(self, tokens: Tensor, vec: Tensor, projection: Projection):
-        """tokens: ``(B, C, D)`` after the model's text input layer; vec: ``(B, D)``."""
+    def __init__(self, tokens: Tensor, vec: Tensor, projection: Projection, attend_to: ConceptKeys = "both"):
+        """tokens: ``(B, C, D)`` after the model's text input layer; vec: ``(B, D)``; attend_to: see `stream.py`."""
         self._tokens = tokens
         self._vec = vec
         self._projection = projection
+        self._attend_to: ConceptKeys = attend_to
         self._output: dict[int, Tensor] = {}
         self._scores: dict[int, Tensor] = {}
 
@@ -43,7 +44,7 @@ class ConceptPass:
 
     def attend(self, block: int, text: TextStream, image_keys: Tensor, image_values: Tensor) -> None:
         """Run the concepts through one double block; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
-        vectors = concept_block(text, self._tokens, self._vec, image_keys, image_values)
+        vectors = concept_block(text, self._tokens, self._vec, image_keys, image_values, self._attend_to)
         self._tokens = vectors.tokens
         if self._projection == "output":
             self._output[block] = vectors.output

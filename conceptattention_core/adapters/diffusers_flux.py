@@ -210,7 +210,7 @@ class FluxPass:
     def _on_text(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         assert self._vec is not None
         tokens = module.forward(self._embeddings.to(args[0])).expand(self._evaluation.batch, -1, -1)
-        self._concepts = ConceptPass(tokens, self._vec, self._recorder.projection)
+        self._concepts = ConceptPass(tokens, self._vec, self._recorder.projection, self._recorder.attend_to)
 
     def _on_rotation(self, module: nn.Module, args: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         self._rope = output

@@ -1,0 +1,52 @@
+"""Ablations: grids of methods around the run's own, one question each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from ..concepts import TokenPooling
+from ..scores import PROJECTIONS
+from ..stream import CONCEPT_KEYS
+from .method import Method
+
+Ablation = Literal["projection", "blocks", "noise", "keys", "pooling"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+NOISE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def grid(question: Ablation, base: Method, depth: int) -> list[Method]:
+    """The methods that answer one question, everything else as in `base`. depth: double blocks of the model.
+
+    projection: each space with and without softmax. blocks: each block alone in each space, and, for `base`, the last
+    half, quarter and single block against all. noise: nine levels in each space. keys: what concepts attend to.
+    pooling: mean and first.
+    """
+    if question == "projection":
+        return [replace(base, projection=space, softmax=soft) for space in PROJECTIONS for soft in (False, True)]
+    if question == "blocks":
+        tails = [replace(base, first_block=depth - count, last_block=depth - 1) for count in _tails(depth)]
+        alone = [
+            replace(base, projection=space, first_block=block, last_block=block)
+            for space in PROJECTIONS
+            for block in range(depth)
+        ]
+        return tails + alone
+    if question == "noise":
+        return [replace(base, projection=space, noise_level=level) for space in PROJECTIONS for level in NOISE_LEVELS]
+    if question == "keys":
+        return [replace(base, keys=keys) for keys in CONCEPT_KEYS]
+    return [replace(base, pooling=pooling) for pooling in get_args(TokenPooling)]
+
+
+def all_methods(base: Method, questions: Sequence[Ablation], depth: int) -> list[Method]:
+    """Every method of a run, each once: the base, its baselines (the other spaces), then the grids."""
+    baselines = [replace(base, projection=space) for space in PROJECTIONS]
+    grids = [method for question in questions for method in grid(question, base, depth)]
+    return list(dict.fromkeys([base, *baselines, *grids]))
+
+
+def _tails(depth: int) -> list[int]:
+    """How many of the last blocks: all, 10, half, a quarter, descending. One alone is in the grid anyway."""
+    return sorted({depth, min(10, depth), depth // 2, depth // 4} - {0, 1}, reverse=True)

@@ -1,0 +1,52 @@
+"""Methods: the ways of reading a map that a run compares, one row of its table each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..concepts import TokenPooling
+from ..maps import ConceptAttentionMaps, select_blocks
+from ..scores import Projection
+from ..stream import ConceptKeys
+
+NAMES: dict[Projection, str] = {
+    "output": "Concept Attention",
+    "cross_attention": "Raw cross-attention",
+    "value": "Value space",
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """projection: the space of the scores; softmax: over concepts, else the plain dot products.
+
+    first_block, last_block: inclusive, negative ones from the end. noise_level: 0..1. keys: what concepts attend to.
+    pooling: of a concept's text pieces.
+    """
+
+    projection: Projection = "output"
+    softmax: bool = True
+    first_block: int = -10
+    last_block: int = -1
+    noise_level: float = 0.5
+    keys: ConceptKeys = "both"
+    pooling: TokenPooling = "mean"
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.projection]
+
+    def describe(self) -> dict[str, Any]:
+        """Its settings as plain data."""
+        return asdict(self)
+
+    def read(self, maps: ConceptAttentionMaps) -> Tensor:
+        """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`."""
+        if self.softmax:
+            return maps.saliency(self.first_block, self.last_block)[0]
+        chosen = select_blocks(maps.blocks, self.first_block, self.last_block)
+        return torch.stack([step[chosen, 0].mean(dim=0) for step in maps.scores]).mean(dim=0)

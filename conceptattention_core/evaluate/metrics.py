@@ -1,0 +1,134 @@
+"""The paper's measures, as whole pixel counts, so that a sum over pictures does not depend on their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+UNLABELLED = -1
+"""In a label map: a pixel whose truth is not known. It counts nowhere."""
+
+AP_UNIT = 10**12
+"""Average precisions are summed as whole multiples of 1e-12."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One picture's part in the measures.
+
+    right, labelled: pixels. classes: for each class in the picture, pixels in the intersection and in the union of
+    prediction and truth. average_precision: 0..1, or None where the map has no scale on which one is defined.
+    """
+
+    right: int
+    labelled: int
+    classes: dict[str, tuple[int, int]]
+    average_precision: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, read back by `from_json` without loss."""
+        classes = {name: list(pair) for name, pair in self.classes.items()}
+        return {"right": self.right, "labelled": self.labelled, "classes": classes, "ap": self.average_precision}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Counts:
+        """Raises KeyError or ValueError on anything that `to_json` did not write."""
+        classes = {name: (int(both), int(either)) for name, (both, either) in data["classes"].items()}
+        return cls(data["right"], data["labelled"], classes, data["ap"])
+
+
+def count_pixels(
+    predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str], average_precision: float | None
+) -> Counts:
+    """Compare two label maps ``(H, W)`` of indices into `classes`; labels may also be UNLABELLED.
+
+    A class that is neither there nor predicted is left out.
+    """
+    known = labels != UNLABELLED
+    found, true = predicted[known], labels[known]
+    overlaps = {}
+    for index, name in enumerate(classes):
+        here, there = found == index, true == index
+        either = int((here | there).sum())
+        if either:
+            overlaps[name] = (int((here & there).sum()), either)
+    return Counts(int((found == true).sum()), int(known.sum()), overlaps, average_precision)
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Area under the precision-recall steps: the sum of precision times the gain in recall, thresholds descending.
+
+    scores ``(n,)``: any real numbers, equal ones count as one threshold; truth ``(n,)`` bool. 0 where nothing is true.
+    The same definition as scikit-learn's `average_precision_score`.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], truth[order]
+    last_of_ties = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    found = np.cumsum(hits)[last_of_ties].astype(np.float64)
+    if len(found) == 0 or found[-1] == 0:
+        return 0.0
+    precision, recall = found / (last_of_ties + 1), found / found[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def two_channel_average_precision(share: np.ndarray, truth: np.ndarray) -> float:
+    """The paper's AP of one map: the channels (1 - s, s) against (not truth, truth), all entries ranked together.
+
+    share ``(n,)`` 0..1; truth ``(n,)`` bool.
+    """
+    return average_precision(np.concatenate([1 - share, share]), np.concatenate([~truth, truth]))
+
+
+def paper_miou(accuracy: float) -> float:
+    """What the paper prints as mIoU on ImageNet-Segmentation: both channels counted as one class, acc / (2 - acc).
+
+    No mean over classes, so it is higher than the true mIoU wherever the smaller class is found worse.
+    """
+    return accuracy / (2 - accuracy)
+
+
+@dataclass
+class Totals:
+    """The measures over a data set: whole numbers, so any order of the pictures gives the same bits."""
+
+    pictures: int = 0
+    right: int = 0
+    labelled: int = 0
+    classes: dict[str, list[int]] = field(default_factory=dict)
+    precisions: int = 0
+    precision_units: int = 0
+
+    def add(self, one: Counts) -> None:
+        self.pictures += 1
+        self.right += one.right
+        self.labelled += one.labelled
+        for name, (both, either) in one.classes.items():
+            sums = self.classes.setdefault(name, [0, 0])
+            sums[0] += both
+            sums[1] += either
+        if one.average_precision is not None:
+            self.precisions += 1
+            self.precision_units += round(one.average_precision * AP_UNIT)
+
+    @property
+    def accuracy(self) -> float:
+        """Pixels right / pixels labelled, over the data set."""
+        return self.right / max(self.labelled, 1)
+
+    @property
+    def class_iou(self) -> dict[str, float]:
+        """Intersection / union over the data set for each class, by name."""
+        return {name: both / either for name, (both, either) in sorted(self.classes.items())}
+
+    @property
+    def true_miou(self) -> float:
+        """Mean of `class_iou` over the classes."""
+        return sum(self.class_iou.values()) / max(len(self.classes), 1)
+
+    @property
+    def mean_average_precision(self) -> float | None:
+        """Mean over pictures, None where no picture has one."""
+        return self.precision_units / AP_UNIT / self.precisions if self.precisions else None

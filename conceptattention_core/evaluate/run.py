@@ -1,0 +1,122 @@
+"""One run: open the data, load the model, do this process's share of the pictures, write the report."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..adapters.diffusers_load import default_device, load_pipeline
+from .ablate import ABLATIONS, Ablation, all_methods, grid
+from .datasets import Dataset
+from .method import Method
+from .plots import write_plots
+from .protocol import Protocol
+from .report import make_row, write_report
+from .results import ResultFolder
+from .runner import Evaluator, Settings
+from .shards import Shard, this_shard
+
+
+def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int) -> int:
+    """Returns the exit status: 0, or 2 where no picture could be evaluated.
+
+    Raises ValueError, OSError or RuntimeError on what concerns the whole run; what concerns one picture is reported.
+    """
+    dataset: Dataset = options.open(options)
+    keys = dataset.keys[: options.images]
+    if not keys:
+        raise ValueError(f"There are no pictures in {dataset.name}.")
+    shard = this_shard(options.device or default_device(options.model))
+    try:
+        pipe = load_pipeline(options.model, shard.device, options.dtype, options.offload)
+        questions: Sequence[Ablation] = ABLATIONS if "all" in options.ablate else options.ablate
+        depth = len(pipe.transformer.transformer_blocks)
+        methods = all_methods(base, questions, depth)
+        seeds = tuple(range(options.seed, options.seed + options.noise_samples))
+        settings = {
+            "dataset": dataset.name,
+            "model": options.model,
+            "weights": fingerprint(pipe),
+            "dtype": str(pipe.transformer.dtype).removeprefix("torch."),
+            "device": pipe.device.type if not options.offload else "offload",
+            "size": size,
+            "seed": options.seed,
+            "seeds": options.noise_samples,
+            "guidance": options.guidance,
+            "protocol": asdict(protocol),
+            "methods": [method.describe() for method in methods],
+            "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth)] for ask in dict.fromkeys(questions)},
+        }
+        folder = options.out or default_folder(dataset.name, options.model)
+        results = ResultFolder(folder, settings)
+        evaluator = Evaluator(pipe, methods, protocol, Settings(size, seeds, options.guidance))
+        do_pictures(dataset, keys, evaluator, results, shard)
+        shard.wait()
+        return finish(results, keys, methods, protocol) if shard.is_main else 0
+    finally:
+        shard.close()
+
+
+def do_pictures(
+    dataset: Dataset, keys: Sequence[str], evaluator: Evaluator, results: ResultFolder, shard: Shard
+) -> None:
+    """Evaluate this process's share of the pictures that have no results yet."""
+    done = results.done()
+    left = [key for key in keys if key not in done]
+    shard.wait()  # nobody writes before everybody has seen what there is
+    mine = left[shard.index :: shard.count]
+    if shard.is_main and len(left) < len(keys):
+        print(f"{len(keys) - len(left)} of {len(keys)} pictures are done already: {results.folder}", file=sys.stderr)
+    with results.writer(shard.index) as writer, tqdm(mine, unit="picture", disable=not shard.is_main) as bar:
+        for key in bar:
+            try:
+                counts = evaluator.evaluate(dataset.load(key))
+            except Exception as error:  # one picture's failure, whatever it is, must not lose the run
+                message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                writer.add_failure(key, message)
+                tqdm.write(f"picture {key} failed: {message}", file=sys.stderr)
+            else:
+                writer.add(key, counts)
+
+
+def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method], protocol: Protocol) -> int:
+    """Report on all processes' pictures. Raises RuntimeError where some are missing."""
+    failed = results.failures(keys)
+    totals = results.totals(keys, len(methods))
+    missing = len(keys) - totals[0].pictures - len(failed)
+    if missing:
+        raise RuntimeError(
+            f"The results of {missing} pictures are not in {results.folder}. With several machines, --out has to be a "
+            "folder that all of them see."
+        )
+    if not totals[0].pictures:
+        raise RuntimeError(f"No picture could be evaluated. The first one: {next(iter(failed.values()))}")
+    rows = [make_row(method, total, protocol.binary) for method, total in zip(methods, totals, strict=True)]
+    written = write_report(results.folder, results.settings, rows, totals[0].pictures, failed)
+    written += write_plots(results.folder, results.settings, rows)
+    print(written[1].read_text(encoding="utf-8"))
+    print(f"Wrote {', '.join(path.name for path in written)} to {results.folder}")
+    if failed:
+        print(f"{len(failed)} pictures failed and are not in the numbers; see the report.", file=sys.stderr)
+    return 0
+
+
+def fingerprint(pipe: Any) -> str:
+    """A short digest of the transformer's first layer, which changes with any training of the model."""
+    weight = next(pipe.transformer.x_embedder.parameters()).detach().to("cpu", torch.float32)
+    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:12]
+
+
+def default_folder(dataset: str, model: str) -> Path:
+    """``output/evaluate/DATA-MODEL``, the model by the last part of its name."""
+    last = re.sub(r"[^\w.-]+", "-", Path(model).name) or "model"
+    return Path("output") / "evaluate" / f"{dataset}-{last}"

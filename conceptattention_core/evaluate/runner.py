@@ -1,0 +1,79 @@
+"""The run over one picture: as few forwards as its methods need, every method's scores recorded in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..adapters.diffusers_encode import Reading, prepare_picture, read_picture
+from ..adapters.diffusers_text import encode_concepts
+from ..concepts import Concepts, TokenPooling, join_concepts
+from .datasets import Sample
+from .method import Method
+from .metrics import Counts
+from .protocol import Protocol, count_sample, picture_size, prompt_of
+
+KEPT_WORDS = 256
+"""Concept vectors kept for the next picture, so that T5 reads a word once: bounded, whatever the data set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """size: the longest side of what the model sees, in pixels. seeds: one forward for each noise, averaged.
+
+    guidance: for models with distilled guidance. max_sequence_length: T5's padding.
+    """
+
+    size: int
+    seeds: tuple[int, ...] = (0,)
+    guidance: float = 3.5
+    max_sequence_length: int = 512
+
+
+class Evaluator:
+    """Scores samples with one model by one protocol. Holds nothing of a sample when it is done with it."""
+
+    def __init__(self, pipe: Any, methods: Sequence[Method], protocol: Protocol, settings: Settings) -> None:
+        """pipe: a plain FLUX.1 pipeline of diffusers."""
+        self._pipe = pipe
+        self._methods = tuple(methods)
+        self._protocol = protocol
+        self._settings = settings
+        self._vector = lru_cache(KEPT_WORDS)(self._encode_word)
+        pipe.set_progress_bar_config(disable=True)
+
+    def evaluate(self, sample: Sample) -> list[Counts]:
+        """Counts in the order of the methods. Raises ValueError or RuntimeError where this sample cannot be done."""
+        settings = self._settings
+        size = picture_size((sample.image.shape[0], sample.image.shape[1]), settings.size, self._protocol.square)
+        prompt = prompt_of(sample, self._protocol.prompt)
+        picture = prepare_picture(self._pipe, sample.image, prompt, size, settings.max_sequence_length)
+        counts: dict[Method, Counts] = {}
+        for level in dict.fromkeys(method.noise_level for method in self._methods):
+            chosen = [method for method in self._methods if method.noise_level == level]
+            readings = {_kind(method): self._reading(sample, method) for method in chosen}
+            maps = read_picture(self._pipe, picture, list(readings.values()), level, settings.seeds, settings.guidance)
+            recorded = dict(zip(readings, maps, strict=True))
+            for method in chosen:
+                coarse = method.read(recorded[_kind(method)])
+                counts[method] = count_sample(coarse, sample, self._protocol, is_share=method.softmax)
+        self._pipe.maybe_free_model_hooks()
+        return [counts[method] for method in self._methods]
+
+    def _reading(self, sample: Sample, method: Method) -> Reading:
+        names, background_count = join_concepts(sample.names, self._protocol.background)
+        vectors = torch.cat([self._vector(name, method.pooling) for name in names], dim=1)
+        return Reading(Concepts(names, background_count, vectors), method.projection, method.keys)
+
+    def _encode_word(self, name: str, pooling: TokenPooling) -> torch.Tensor:
+        """``(1, 1, context_dim)``."""
+        return encode_concepts(self._pipe, (name,), 0, pooling, self._settings.max_sequence_length).embeddings
+
+
+def _kind(method: Method) -> tuple[str, str, str]:
+    """What has to be recorded for a method; methods of one kind differ only in how it is read."""
+    return method.projection, method.keys, method.pooling

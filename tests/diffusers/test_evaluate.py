@@ -1,0 +1,217 @@
+"""The evaluation from end to end: the demo model on its scenes, killed, resumed, by two processes; and any Flux."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers_demo import demo_folder, load_demo_pipeline
+from conceptattention_core.evaluate.cli import main
+from conceptattention_core.evaluate.method import Method
+from conceptattention_core.evaluate.protocol import Protocol
+from conceptattention_core.evaluate.runner import Evaluator, Settings
+from tools.scenes import HELD_OUT, scene
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDS_DEMO = pytest.mark.skipif(not any(demo_folder().glob("*.safetensors")), reason="the demo model is not there")
+SCENES = ["scenes", "--size", "128", "--device", "cpu"]
+
+
+def evaluate(*arguments: str | Path) -> dict[str, Any]:
+    """A run in this process; its report."""
+    call = [str(argument) for argument in arguments]
+    assert main(call) == 0
+    return json.loads((Path(call[call.index("--out") + 1]) / "report.json").read_text(encoding="utf-8"))
+
+
+def start(*command: str | Path) -> subprocess.Popen[bytes]:
+    """A Python process of its own group, on one thread as this one is."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    parts = [sys.executable, *map(str, command)]
+    return subprocess.Popen(parts, cwd=ROOT, env=env, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def lines(file: Path) -> list[bytes]:
+    return file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Six scenes by one process, never interrupted."""
+    folder = tmp_path_factory.mktemp("single")
+    return folder, evaluate(*SCENES, "--images", "6", "--out", folder)
+
+
+@NEEDS_DEMO
+def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) -> None:
+    """Each row, from its own forward and compared pixel by pixel; and the model finds more than chance."""
+    pipe: Any = load_demo_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    _, report = single
+    assert report["pictures"] == 6 and not report["failed"]
+    for row in report["rows"]:
+        right = labelled = 0
+        overlap: dict[str, np.ndarray] = {}
+        for index in range(6):
+            one = scene(HELD_OUT + 1000 + index, 128)
+            projection = row["method"]["projection"]
+            maps = ConceptAttention.encode(
+                pipe, one.image.copy(), one.names, [], prompt=one.caption, projection=projection
+            )
+            shares = interpolate(maps.raw.saliency(), (128, 128), mode="bilinear")
+            found, known = shares[0].argmax(dim=0).numpy() + 1, one.labels > 0
+            right, labelled = right + int((found == one.labels)[known].sum()), labelled + int(known.sum())
+            for label, name in enumerate(one.names, start=1):
+                here, there = (found == label) & known, one.labels == label
+                overlap[name] = overlap.get(name, np.zeros(2)) + np.array([(here & there).sum(), (here | there).sum()])
+        assert row["accuracy"] == right / labelled
+        assert row["true_miou"] == pytest.approx(np.mean([both / either for both, either in overlap.values()]))
+    ours, *_, value = report["rows"]
+    assert ours["accuracy"] > 0.5 and ours["map"] > value["map"] > 0.5
+
+
+@NEEDS_DEMO
+@pytest.mark.slow
+def test_a_killed_run_goes_on(single: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Killed without warning in the middle and continued: what was done is kept, the report the same to the byte."""
+    file = tmp_path / "pictures-0.jsonl"
+    process = start("-m", "conceptattention_core.evaluate", *SCENES, "--images", "5000", "--out", tmp_path)
+    until = time.monotonic() + 300
+    while len(lines(file)) < 4 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = [line for line in lines(file) if line.endswith(b"\n")]
+    file.write_bytes(b"".join(before) + b'{"picture": "10000')  # as if the kill had cut a line off
+    assert len(before) >= 4 and not (tmp_path / "report.json").exists()
+    evaluate(*SCENES, "--images", "6", "--out", tmp_path)
+    after = lines(file)
+    assert after[: len(before)] == before and len(after) == max(7, len(before))
+    assert (tmp_path / "report.json").read_bytes() == (single[0] / "report.json").read_bytes()
+    assert (tmp_path / "report.md").read_bytes() == (single[0] / "report.md").read_bytes()
+
+
+@NEEDS_DEMO
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(single: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "conceptattention_core.evaluate"]
+    process = start(*launch, *SCENES, "--images", "6", "--out", tmp_path)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors.decode()[-2000:]
+    assert [len(lines(tmp_path / f"pictures-{index}.jsonl")) for index in (0, 1)] == [4, 4]
+    assert (tmp_path / "report.json").read_bytes() == (single[0] / "report.json").read_bytes()
+
+
+@NEEDS_DEMO
+def test_other_settings_are_told(single: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in single[0].iterdir()}
+    assert main([*SCENES, "--images", "6", "--pooling", "first", "--out", str(single[0])]) == 2
+    said = capsys.readouterr().err
+    assert "error: " in said and "holds results of other settings" in said and "--out" in said
+    assert {path: path.read_bytes() for path in single[0].iterdir()} == before
+
+
+@NEEDS_DEMO
+def test_memory_does_not_grow_with_the_pictures() -> None:
+    """The process's peak after 4 pictures is the peak after 12: nothing of a picture stays."""
+    methods = [Method(), Method(projection="value", first_block=3), Method(pooling="first")]
+    evaluator = Evaluator(load_demo_pipeline(), methods, Protocol(background=(), prompt="caption"), Settings(256))
+    peaks = []
+    for index in range(12):
+        one = scene(HELD_OUT + 1000 + index)
+        evaluator.evaluate(sample_of(one))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # MiB on Linux
+    assert peaks[-1] - peaks[3] < 4, peaks  # one picture's tensors are about 20 MiB
+
+
+def sample_of(one: Any) -> Any:
+    from conceptattention_core.evaluate.datasets import Sample
+
+    return Sample(one.image.copy(), one.labels.astype(np.int16), one.names, one.caption)
+
+
+def write_folder(folder: Path, keys: Sequence[str]) -> Path:
+    """Photographs of noise: a cat above, "background" below, and a strip that is not labelled."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "names.txt").write_text("0 background\n1 cat\n2 sofa\n")
+    numbers = np.zeros((40, 60), dtype=np.uint8)
+    numbers[:20], numbers[20:, 50:], numbers[38:] = 1, 2, 255
+    for seed, key in enumerate(keys):
+        pixels = np.random.default_rng(seed).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{key}.png")
+        Image.fromarray(numbers).save(folder / "labels" / f"{key}.png")
+    return folder
+
+
+def test_a_local_model_on_a_folder_of_pictures(
+    make_pipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Flux that diffusers saved, all ablations, a damaged picture among the good ones, which is then repaired."""
+    make_pipe(num_layers=4).save_pretrained(tmp_path / "tiny-flux")
+    data, out = write_folder(tmp_path / "data", "abc"), tmp_path / "out"
+    whole = (data / "images" / "b.png").read_bytes()
+    (data / "images" / "b.png").write_bytes(whole[:200])
+    call = ["folder", "--data", data, "--model", tmp_path / "tiny-flux", "--device", "cpu", "--size", "64"]
+    call += ["--ablate", "all", "--out", out]
+    damaged = evaluate(*call)
+    assert damaged["pictures"] == 2 and list(damaged["failed"]) == ["b"]
+    assert "picture b failed: " in capsys.readouterr().err and "- b: " in (out / "report.md").read_text()
+    (data / "images" / "b.png").write_bytes(whole)
+    report = evaluate(*call)
+    assert report["pictures"] == 3 and not report["failed"]
+    assert len(lines(out / "pictures-0.jsonl")) == 5  # settings, a, b's failure, c, b
+
+    methods = [row["method"] for row in report["rows"]]
+    ablate = report["settings"]["ablate"]
+    assert {name: len(rows) for name, rows in ablate.items()} == {
+        "projection": 6,
+        "blocks": 2 + 3 * 4,
+        "noise": 27,
+        "keys": 4,
+        "pooling": 2,
+    }
+    assert {methods[index]["keys"] for index in ablate["keys"]} == {"both", "image", "concepts", "none"}
+    assert len({row["map"] for index, row in enumerate(report["rows"]) if index in ablate["keys"]}) == 4
+    assert {name for row in report["rows"] for name in row["class_iou"]} == {"background", "cat", "sofa"}
+    for name in ("blocks-accuracy", "blocks-true-miou", "noise-accuracy", "noise-true-miou"):
+        pixels = np.array(Image.open(out / f"{name}.png"))
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10 and pixels.shape[1] > 600
+
+
+def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["voc", "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "VOCdevkit/VOC2012" in said and said.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["scenes", "--images", "0"])
+
+
+@pytest.mark.parametrize("command", ["", "scenes", "imagenet-segmentation", "voc", "folder"])
+def test_help_shows_a_command_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from conceptattention_core.evaluate.cli import build_parser
+
+    with pytest.raises(SystemExit):
+        main([command, "--help"] if command else ["--help"])
+    text = capsys.readouterr().out.replace("\\\n", " ")
+    examples = re.findall(r"^ +python -m conceptattention_core\.evaluate (\S.*)", text, re.MULTILINE)
+    assert len(examples) == (1 if command else 4)
+    for one in examples:
+        assert build_parser().parse_args(one.split()).model
