@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt, find_objects, label
 from torch import Tensor
 
+from .maps import PATCH_PIXELS
 from .mask import argmax_mask, threshold_mask
 
 RegionMethod = Literal["argmax", "threshold"]
@@ -74,6 +75,27 @@ def concept_prompt(
     found = [find_regions(*pair, min_area, max_regions) for pair in zip(masks, share, strict=True)]
     positive, negative = prompt_points(shares[picture], index, found[picture][1], point_counts)
     return Prompt([regions for regions, _ in found], positive, negative)
+
+
+def padded_region(regions: list[Region], padding: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """One box around all regions and `padding` pixels more, inside the picture: x, y, width, height.
+
+    size: ``(H, W)`` of the picture. Width and height are multiples of `PATCH_PIXELS`, as far as the picture is large
+    enough, so that a crop needs no rounding on its way through a model. Without regions it is the whole picture.
+    """
+    height, width = size
+    if not regions:
+        return 0, 0, width, height
+    x, wide = _padded(min(one.x for one in regions), max(one.x + one.width for one in regions), padding, width)
+    y, high = _padded(min(one.y for one in regions), max(one.y + one.height for one in regions), padding, height)
+    return x, y, wide, high
+
+
+def _padded(start: int, stop: int, padding: int, end: int) -> tuple[int, int]:
+    """Start and length of an interval with padding, its length rounded up to whole patches, shifted into 0..end."""
+    length = min(stop, end - padding) - max(start, padding) + 2 * padding
+    length = min(-(-length // PATCH_PIXELS) * PATCH_PIXELS, end)
+    return min(max((start + stop - length) // 2, 0), end - length), length
 
 
 def find_regions(mask: Tensor, share: Tensor, min_area: float, max_regions: int) -> tuple[list[Region], Tensor]:

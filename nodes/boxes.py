@@ -8,7 +8,7 @@ from dataclasses import asdict
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.boxes import REGION_METHODS, RegionMethod, concept_prompt
+from ..conceptattention_core.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from .types import CATEGORY, ConceptAttentionMapsType
 
@@ -22,9 +22,18 @@ class ConceptAttentionBoxes(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Finds a concept's bounding boxes, and points on and off it, in the form that SAM3 Detect takes: SAM "
-                "then cuts out exactly what the concept names."
+                "then cuts out exactly what the concept names. Also gives one region around it all, to crop to."
             ),
-            search_aliases=["bounding box", "bbox", "detect", "sam", "segment anything", "points", "object detection"],
+            search_aliases=[
+                "bounding box",
+                "bbox",
+                "detect",
+                "sam",
+                "segment anything",
+                "points",
+                "object detection",
+                "crop",
+            ],
             inputs=[
                 ConceptAttentionMapsType.Input("maps", tooltip="From Concept Attention."),
                 io.String.Input("concept", default="", tooltip="Which concept to find. Empty: the first."),
@@ -45,12 +54,12 @@ class ConceptAttentionBoxes(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "min_area",
-                    default=0.002,
+                    default=0.2,
                     min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Smaller regions are left out. In parts of the picture: 0.002 is 46 x 46 pixels of "
-                    "1024 x 1024.",
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Leave out regions that cover less than this percentage of the picture: 0.2 is 46 x 46 "
+                    "pixels of 1024 x 1024.",
                 ),
                 io.Int.Input(
                     "max_boxes",
@@ -58,6 +67,13 @@ class ConceptAttentionBoxes(io.ComfyNode):
                     min=1,
                     max=100,
                     tooltip="How many regions to keep, the largest and surest first.",
+                ),
+                io.Int.Input(
+                    "padding",
+                    default=16,
+                    min=0,
+                    max=4096,
+                    tooltip="How many pixels to leave around the boxes in `region`.",
                 ),
                 io.Int.Input(
                     "positive_count",
@@ -79,8 +95,8 @@ class ConceptAttentionBoxes(io.ComfyNode):
                     min=0,
                     max=4095,
                     advanced=True,
-                    tooltip="Which picture of a batch the points are for, counted from 0: SAM3 Detect uses the same "
-                    "points for every picture. Boxes are found for each picture.",
+                    tooltip="Which picture of a batch the points and the region are for, counted from 0: SAM3 Detect "
+                    "uses the same points for every picture. Boxes are found for each picture.",
                 ),
                 io.Int.Input(
                     "first_block",
@@ -129,6 +145,15 @@ class ConceptAttentionBoxes(io.ComfyNode):
                     display_name="negative_points",
                     tooltip="Points on other concepts, as JSON pixel coordinates. For negative_coords of SAM3 Detect.",
                 ),
+                io.BoundingBox.Output(
+                    display_name="region",
+                    tooltip="One box around all of them, with padding. For crop_region of Crop Image. The whole "
+                    "picture where the concept is not found.",
+                ),
+                io.Int.Output(display_name="x", tooltip="Left edge of the region, in pixels: to paste a crop back."),
+                io.Int.Output(display_name="y", tooltip="Top edge of the region, in pixels."),
+                io.Int.Output(display_name="width", tooltip="Width of the region, in pixels, a multiple of 16."),
+                io.Int.Output(display_name="height", tooltip="Height of the region, in pixels, a multiple of 16."),
             ],
         )
 
@@ -141,6 +166,7 @@ class ConceptAttentionBoxes(io.ComfyNode):
         threshold: float,
         min_area: float,
         max_boxes: int,
+        padding: int,
         positive_count: int,
         negative_count: int,
         batch_index: int,
@@ -153,10 +179,16 @@ class ConceptAttentionBoxes(io.ComfyNode):
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         shares = resize_maps(maps.saliency(first_block, last_block, softmax_temperature), maps.image_size, size)
         prompt = concept_prompt(
-            shares, index, method, threshold, min_area, max_boxes, (positive_count, negative_count), batch_index
+            shares, index, method, threshold, min_area / 100, max_boxes, (positive_count, negative_count), batch_index
         )
         label = {"label": maps.concepts[index]}
+        x, y, width, height = padded_region(prompt.regions[batch_index], padding, size)
         return io.NodeOutput(
             [[{**asdict(region), **label} for region in regions] for regions in prompt.regions],
             *(json.dumps([{"x": x, "y": y} for x, y in points]) for points in (prompt.positive, prompt.negative)),
+            {"x": x, "y": y, "width": width, "height": height},
+            x,
+            y,
+            width,
+            height,
         )

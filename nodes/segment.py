@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
@@ -43,12 +45,14 @@ class ConceptAttentionSegmentation(io.ComfyNode):
                     tooltip="Let the borders follow the edges in `image`. Without an image, or switched off, they come "
                     "from the maps alone, which know 16-pixel patches.",
                 ),
-                io.Int.Input(
-                    "minimum_region",
-                    default=0,
-                    min=0,
-                    max=16777216,
-                    tooltip="Regions of fewer pixels than this go to the strongest concept beside them. 0 keeps all.",
+                io.Float.Input(
+                    "min_area",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Regions that cover less than this percentage of the picture go to the strongest concept "
+                    "beside them. 0 keeps all.",
                 ),
                 io.Boolean.Input(
                     "fill_holes",
@@ -114,7 +118,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         maps: ConceptAttentionMaps,
         concept: str,
         refine_edges: bool,
-        minimum_region: int,
+        min_area: float,
         fill_holes: bool,
         first_block: int,
         last_block: int,
@@ -132,7 +136,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         labels = shares.argmax(dim=1)
         if fill_holes:
             labels = fill_label_holes(labels, named)
-        labels = merge_small(labels, shares, minimum_region)
+        labels = merge_small(labels, shares, math.ceil(min_area / 100 * labels[0].numel()))
         won = rearrange(one_hot(labels, len(maps.concepts)).float(), "b h w c -> b c h w").contiguous()
         return io.NodeOutput(
             overlay_picture(won, maps.concepts, maps.background_count, picture),

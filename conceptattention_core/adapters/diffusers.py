@@ -161,9 +161,7 @@ class RunFinder:
     or noise level than the last one is a step's first, the prompt's, and the next at the same step is the negative one.
     """
 
-    def __init__(
-        self, concepts: Concepts, projection: Projection, sigma_range: tuple[float, float], pipe: Any
-    ) -> None:
+    def __init__(self, concepts: Concepts, projection: Projection, sigma_range: tuple[float, float], pipe: Any) -> None:
         self.recorder: Recorder | None = None
         self._concepts = concepts
         self._projection: Projection = projection

@@ -15,8 +15,9 @@ from conceptattention_core.maps import ConceptAttentionMaps
 SETTINGS = {
     "method": "argmax",
     "threshold": 0.5,
-    "min_area": 0.002,
+    "min_area": 0.2,
     "max_boxes": 10,
+    "padding": 16,
     "positive_count": 3,
     "negative_count": 3,
     "batch_index": 0,
@@ -93,7 +94,7 @@ def detect(comfy: SimpleNamespace, pack: dict[str, Any]) -> Any:
 
 
 def boxes(pack: dict[str, Any], concept: str = "house", image: Tensor | None = IMAGE, **changes: Any) -> Any:
-    return pack["ConceptAttentionBoxes"].execute(maps(), concept, **{**SETTINGS, **changes}, image=image)
+    return pack["ConceptAttentionBoxes"].execute(maps(), concept, **{**SETTINGS, **changes}, image=image).args
 
 
 def truth(picture: int, size: tuple[int, int]) -> Tensor:
@@ -107,7 +108,7 @@ def test_the_sockets_fit(pack: dict[str, Any], detect: Any) -> None:
     ours, theirs = pack["ConceptAttentionBoxes"].GET_NODE_INFO_V1(), detect.GET_NODE_INFO_V1()
     wanted = {**theirs["input"]["required"], **theirs["input"]["optional"]}
     sockets = [wanted[name][0] for name in ("bboxes", "positive_coords", "negative_coords")]
-    assert ours["output"] == sockets == ["BOUNDING_BOX", "STRING", "STRING"]
+    assert ours["output"][:3] == sockets == ["BOUNDING_BOX", "STRING", "STRING"]
 
 
 def test_sam_is_asked_for_the_houses_by_boxes(pack: dict[str, Any], detect: Any, sam: Any) -> None:
@@ -122,7 +123,7 @@ def test_sam_is_asked_for_the_houses_by_boxes(pack: dict[str, Any], detect: Any,
 
 @pytest.mark.parametrize("picture", [0, 1])
 def test_sam_is_asked_for_the_houses_by_points(pack: dict[str, Any], detect: Any, sam: Any, picture: int) -> None:
-    _, positive, negative = boxes(pack, batch_index=picture)
+    _, positive, negative, *_ = boxes(pack, batch_index=picture)
     mask = detect.execute(sam, IMAGE[:1], positive_coords=positive, negative_coords=negative, refine_iterations=1)[0][0]
     house = truth(picture, (200, 450))
     assert mask.sum() > 0 and (mask.bool() & house).sum() > 0.9 * mask.sum(), "a disc on each point lies on a house"
@@ -133,7 +134,8 @@ def test_sam_is_asked_for_the_houses_by_points(pack: dict[str, Any], detect: Any
 
 
 def test_an_absent_concept_gives_an_empty_mask(pack: dict[str, Any], detect: Any, sam: Any) -> None:
-    found, positive, negative = boxes(pack, "unicorn")
+    found, positive, negative, region, *_ = boxes(pack, "unicorn")
+    assert region == {"x": 0, "y": 0, "width": 450, "height": 200}, "the whole picture"
     assert (found, positive, negative) == ([[], []], "[]", "[]")
     masks = detect.execute(sam, IMAGE, bboxes=found, positive_coords=positive, negative_coords=negative)[0]
     assert masks.shape == (2, 200, 450) and not masks.any()
@@ -155,3 +157,18 @@ def test_clear_errors(pack: dict[str, Any]) -> None:
         boxes(pack, batch_index=2)
     with pytest.raises(ValueError, match="Did you mean 'house'"):
         boxes(pack, "huose")
+
+
+def test_the_region_crops_to_the_house_and_pastes_back(pack: dict[str, Any]) -> None:
+    """ComfyUI's own Crop Image, Crop Mask and Image Composite Masked take the region."""
+    from comfy_extras.nodes_images import ImageCropV2
+    from comfy_extras.nodes_mask import CropMask, ImageCompositeMasked
+
+    house = truth(1, (200, 450)).float()
+    image = house[None, ..., None].expand(-1, -1, -1, 3)
+    *_, region, x, y, width, height = boxes(pack, batch_index=1, padding=10)
+    crop, mask = ImageCropV2.execute(image, region)[0], CropMask.execute(house[None], x, y, width, height)[0]
+    assert crop.shape == (1, height, width, 3) and crop.sum() == image.sum(), "the whole house is in it"
+    assert (width * height) < 2.5 * house.sum() and width % 16 == height % 16 == 0
+    pasted = ImageCompositeMasked.execute(torch.zeros_like(image), crop, x, y, False, mask)[0]
+    assert torch.equal(pasted, image)

@@ -12,7 +12,18 @@ import pytest
 from tools.save_locales import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("ConceptAttention", "ConceptAttentionApply", "ConceptAttentionDemoModel")
+NODES = (
+    "ConceptAttention",
+    "ConceptAttentionApply",
+    "ConceptAttentionBoxes",
+    "ConceptAttentionDemoModel",
+    "ConceptAttentionFromImage",
+    "ConceptAttentionHeatmap",
+    "ConceptAttentionLoad",
+    "ConceptAttentionMask",
+    "ConceptAttentionSave",
+    "ConceptAttentionSegmentation",
+)
 
 
 @pytest.fixture(scope="module")

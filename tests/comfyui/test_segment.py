@@ -14,7 +14,7 @@ from tools.scenes import HELD_OUT, Scene, scene
 SEGMENT = {
     "concept": "",
     "refine_edges": True,
-    "minimum_region": 0,
+    "min_area": 0.0,
     "fill_holes": False,
     "first_block": 0,
     "last_block": -1,
@@ -81,21 +81,21 @@ def test_regions(pack: dict[str, Any]) -> None:
     scores = 20 * torch.nn.functional.one_hot(tokens, 4).permute(2, 0, 1).float()[None, None, None]
     maps = kind(scores, ("a", "b", "c", "background"), 1, (0,), (0.5,), (128, 128))
     size = {
-        (minimum, fill): [int(mask.sum()) for mask in segment(pack, maps, minimum_region=minimum, fill_holes=fill)[1]]
-        for minimum in (0, 600)
+        (minimum, fill): [int(mask.sum()) for mask in segment(pack, maps, min_area=minimum, fill_holes=fill)[1]]
+        for minimum in (0, 3.6)
         for fill in (False, True)
     }
     plain = size[0, False]
     assert plain[2] > 0 and sum(plain) < 128 * 128
-    assert size[600, False] == [plain[0] + plain[2], plain[1], 0]
+    assert size[3.6, False] == [plain[0] + plain[2], plain[1], 0]
     assert size[0, True] == [128 * 128 - plain[1] - plain[2], plain[1], plain[2]]
-    assert size[600, True] == [128 * 128 - plain[1], plain[1], 0]
+    assert size[3.6, True] == [128 * 128 - plain[1], plain[1], 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (256, 256), (500, 333)])
 def test_any_image_size(pack: dict[str, Any], size: tuple[int, int]) -> None:
     image = torch.rand(1, *size, 4, generator=torch.Generator().manual_seed(0))
-    labels, masks, mask = segment(pack, maps_of(pack, [ONE], ONE.names), image=image, minimum_region=30)
+    labels, masks, mask = segment(pack, maps_of(pack, [ONE], ONE.names), image=image, min_area=1.0)
     assert masks.shape == (len(ONE.names), *size) and mask.shape == (1, *size) and labels.shape[2] == size[1]
     assert torch.equal(masks.sum(dim=0), torch.ones(size))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptattention_core.boxes import Region, concept_prompt, find_regions, surest_points
+from conceptattention_core.boxes import Region, concept_prompt, find_regions, padded_region, surest_points
 
 H, W = 120, 200
 
@@ -92,3 +92,18 @@ def test_points_of_one_picture_and_boxes_of_all() -> None:
     assert prompt.positive[0] == pytest.approx((150, 60), abs=5) and prompt.negative == []
     with pytest.raises(ValueError, match="no picture 2: `maps` holds 2"):
         concept_prompt(shares, 0, picture=2)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "padding", "expected"),
+    [
+        ([(100, 60, 30, 40)], 8, (91, 48, 48, 64)),  # 46 x 56 with padding, up to whole patches
+        ([(0, 0, 20, 20), (180, 100, 20, 20)], 8, (0, 0, 200, 120)),  # no further than the picture
+        ([], 8, (0, 0, 200, 120)),
+    ],
+)
+def test_the_region_holds_every_box_with_padding(
+    boxes: list[tuple[int, int, int, int]], padding: int, expected: tuple[int, int, int, int]
+) -> None:
+    regions = [Region(*box, score=1.0) for box in boxes]
+    assert padded_region(regions, padding, (120, 200)) == expected
