@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--vae-last-steps", type=int, default=1000, help="more of them on whole scenes, at the end")
     for kind, pictures, steps, batch in (
         ("small", 8000, 2500, 32),
-        ("full", 5000, 4500, 12),
+        ("full", 5000, 5700, 12),
     ):
         parser.add_argument(f"--{kind}-pictures", type=int, default=pictures)
         parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps, every other one on close-ups")

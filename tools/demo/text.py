@@ -39,7 +39,8 @@ class Vocabulary:
 class Tokens:
     """Embedding rows of T5 (B, 32) and of CLIP (B, L), and the place of CLIP's end token (B,).
 
-    t5_read: which T5 tokens are no padding; flux_seen: those that the Flux gets to see, both (B, 32).
+    t5_read: which T5 tokens (last axis) each of them may attend to, (B, 32, 32); flux_seen: those that the Flux gets to
+    see, (B, 32).
     nouns: which noun a T5 token is a piece of, (B, 32): k for `NAMED[k - 1]`, 0 for none.
     """
 
@@ -83,7 +84,8 @@ class Batcher:
 
     For training, a word now and then is made unknown, so that row 0 learns to mean little, and often the Flux does not
     get to see the end token, commas and articles: a model that may keep what it knows of the picture in such tokens,
-    which every caption has, has no use for the nouns as places to look at.
+    which every caption has, has no use for the nouns as places to look at. T5 then reads every noun by itself, as it
+    reads a concept.
     """
 
     def __init__(self, tokenizers: Tokenizers, vocabulary: Vocabulary) -> None:
@@ -135,12 +137,14 @@ class Batcher:
                     t5[index, rng.integers(words)] = UNKNOWN
                 if ends[index] > 1:
                     clip[index, rng.integers(1, ends[index])] = UNKNOWN
-        read = t5 != self._t5_row[T5_PAD]
-        seen = read.copy()
+        words = t5 != self._t5_row[T5_PAD]
+        read, seen = words[:, None].repeat(t5.shape[1], axis=1), words.copy()
         if rng is not None:
             content = ~np.isin(t5, self._function_rows)
             bare = (rng.random() < nouns_only) & content.any(axis=1)
             seen[bare] = content[bare]
+            same_noun = nouns[:, :, None] == nouns[:, None]
+            read[bare] &= (same_noun | (t5 == self._t5_row[T5_END])[:, None])[bare]
         nouns[~seen | (t5 == UNKNOWN)] = 0
         return Tokens(*(torch.from_numpy(part) for part in (t5, read, seen, clip, ends, nouns)))
 
@@ -157,6 +161,6 @@ class TextEncoders(nn.Module):
         self.clip = CLIPTextModel(clip)
 
     def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        context = self.t5(input_ids=tokens.t5, attention_mask=tokens.t5_read.long()).last_hidden_state
+        context = self.t5(input_ids=tokens.t5, attention_mask=tokens.t5_read[:, None]).last_hidden_state
         hidden = self.clip(input_ids=tokens.clip).last_hidden_state
         return context, hidden[torch.arange(len(hidden), device=hidden.device), tokens.clip_end]

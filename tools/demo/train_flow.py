@@ -39,7 +39,7 @@ UNKNOWN_WORDS = 0.1
 ZERO_POOLED = 0.75
 NOUNS_ONLY = 0.75
 LAYOUT_BLOCKS = (1, 3)
-LAYOUT_WEIGHT, AGREEMENT_WEIGHT = 0.15, 0.03
+LAYOUT_WEIGHT, AGREEMENT_WEIGHT = 0.15, 0.06
 FALL = 0.6
 """Part of the full-size phase over which the learning rate falls."""
 SAVE_EVERY = 200
