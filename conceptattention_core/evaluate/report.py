@@ -15,9 +15,12 @@ from .published import IMAGENET_ABLATIONS, TABLES, Published
 COLUMNS = ("accuracy", "true mIoU", "`paper_miou`", "mIoU as printed", "mAP")
 LEGEND = (
     "Percent. *accuracy*: pixels right / pixels labelled. *true mIoU*: for each class intersection / union over the "
-    "data set, then the mean over classes. *`paper_miou`*: accuracy / (2 - accuracy), which is what the paper prints "
-    "as mIoU on ImageNet-Segmentation; compare it with *mIoU as printed* there. *mAP*: mean over pictures of the "
-    "average precision of the map (its two channels, s and 1 - s); with several names a picture, their mean."
+    "data set, then the mean over classes. *mAP*: mean over pictures of the average precision of the map (its two "
+    "channels, s and 1 - s); with several names a picture, their mean."
+)
+PAPER_LEGEND = (
+    " *`paper_miou`*: accuracy / (2 - accuracy), which is what the paper prints as mIoU on ImageNet-Segmentation: "
+    "compare it with *mIoU as printed* there."
 )
 
 
@@ -54,7 +57,7 @@ def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictur
         f"# {dataset}, {settings['model']}",
         f"{pictures} pictures{f', and {len(failed)} that failed' if failed else ''}. {_conditions(settings, base)}",
         _table(compared, TABLES.get(dataset, ())),
-        LEGEND,
+        LEGEND + (PAPER_LEGEND if settings["protocol"]["binary"] else ""),
     ]
     for question in settings["ablate"]:
         printed = IMAGENET_ABLATIONS.get(question, ()) if dataset == "imagenet-segmentation" else ()

@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on(single: tuple[Path, dict[str, Any]], tmp_path: Pat
     """Killed without warning in the middle and continued: what was done is kept, the report the same to the byte."""
     file = tmp_path / "pictures-0.jsonl"
     process = start("-m", "conceptattention_core.evaluate", *SCENES, "--images", "5000", "--out", tmp_path)
-    until = time.monotonic() + 300
+    until = time.monotonic() + 500
     while len(lines(file)) < 4 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
@@ -194,6 +194,31 @@ def test_a_local_model_on_a_folder_of_pictures(
     for name in ("blocks-accuracy", "blocks-true-miou", "noise-accuracy", "noise-true-miou"):
         pixels = np.array(Image.open(out / f"{name}.png"))
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10 and pixels.shape[1] > 600
+
+
+def test_one_object_a_picture_beside_the_papers_figures(make_pipe: Any, tmp_path: Path) -> None:
+    """VOC's single-class protocol: above the map's own mean, foreground and background, on 224 x 224."""
+    make_pipe().save_pretrained(tmp_path / "tiny-flux")
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / "VOC2012" / name).mkdir(parents=True)
+    numbers = np.zeros((30, 50), dtype=np.uint8)
+    numbers[5:25, 10:30], numbers[25:, :] = 8, 255  # a cat, and void
+    for key in ("2007_000001", "2007_000002"):
+        noise = np.random.default_rng(int(key[-1])).integers(0, 255, (30, 50, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "VOC2012" / "JPEGImages" / f"{key}.jpg")
+        Image.fromarray(numbers).save(tmp_path / "VOC2012" / "SegmentationClass" / f"{key}.png")
+    (tmp_path / "VOC2012/ImageSets/Segmentation/val.txt").write_text("2007_000001\n2007_000002\n")
+    call = ["voc", "--data", tmp_path / "VOC2012", "--model", tmp_path / "tiny-flux", "--device", "cpu"]
+    report = evaluate(*call, "--background", "background, rock", "--size", "64", "--out", tmp_path / "out")
+    for row in report["rows"]:
+        assert row["paper_miou"] == row["accuracy"] / (2 - row["accuracy"])
+        assert list(row["class_iou"]) == ["background", "foreground"]
+        assert row["true_miou"] == sum(row["class_iou"].values()) / 2
+    assert report["published"][0]["accuracy"] == 87.85
+    table = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| Concept Attention, Flux (paper) | 87.85 |  |  | 76.45 | 90.19 |" in table
+    done = [json.loads(line) for line in lines(tmp_path / "out" / "pictures-0.jsonl")[1:]]
+    assert {counts["labelled"] for line in done for counts in line["counts"]} == {187 * 224}  # 25 rows of 30, of 224
 
 
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
