@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,27 @@ MODULE = "custom_nodes.ComfyUI-ConceptAttention"
 
 def definition(info: dict[str, Any]) -> dict[str, Any]:
     """A node's texts, in the front end's format, from what the server says about the node."""
-    inputs = {name: spec for group in info["input"].values() for name, spec in group.items()}
+    inputs = dict(options_of(info["input"]))
     outputs = zip(info["output_name"], info["output_tooltips"], strict=True)
     return {
         "display_name": info["display_name"],
         "description": info["description"],
-        "inputs": {name: {"name": name, "tooltip": options["tooltip"]} for name, (_, options) in inputs.items()},
+        "inputs": {name: {"name": label, "tooltip": tooltip} for name, (label, tooltip) in inputs.items()},
         "outputs": {str(index): {"name": name, "tooltip": tip} for index, (name, tip) in enumerate(outputs)},
     }
+
+
+def options_of(groups: dict[str, Any], parent: str = "") -> Iterator[tuple[str, tuple[str, str]]]:
+    """Inputs by the names that the front end looks their texts up under, with their own names and tooltips.
+
+    What a choice of a dynamic combo brings along goes by the combo's name and its own.
+    """
+    for kind, group in groups.items():
+        for name, (_, options, *_) in group.items() if kind != "hidden" else ():
+            yield f"{parent}{name}", (name, options["tooltip"])
+            for choice in options.get("options", ()):
+                if isinstance(choice, dict):
+                    yield from options_of(choice["inputs"], f"{parent}{name}_")
 
 
 def definitions(infos: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def texts(tree: Any) -> list[str]:
 def test_the_help_page_names_every_socket(infos: dict[str, dict[str, Any]], name: str) -> None:
     page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
     info = infos[name]
-    sockets = [*(socket for group in info["input"].values() for socket in group), *info["output_name"]]
+    groups = (group for kind, group in info["input"].items() if kind != "hidden")
+    sockets = [*(socket for group in groups for socket in group), *info["output_name"]]
     assert page.startswith(f"# {info['display_name']}\n")
     assert not [socket for socket in sockets if f"`{socket}`" not in page]
