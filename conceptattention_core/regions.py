@@ -162,9 +162,8 @@ def _label_regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _touching(these: np.ndarray, those: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (value of `these`, value of `those`) of neighbouring pixels over an edge, each pair once."""
-    width = int(those.max()) + 1
-    pairs = [these[1:] * width + those[:-1], these[:-1] * width + those[1:]]
-    pairs += [these[:, 1:] * width + those[:, :-1], these[:, :-1] * width + those[:, 1:]]
-    first, second = np.divmod(np.unique(np.concatenate([pair.ravel() for pair in pairs])), width)
-    return first, second
+    """Values of `these` and of `those` in all pairs of pixels that share an edge, ``(pairs,)`` each."""
+    pairs = [(these[1:], those[:-1]), (these[:-1], those[1:]), (these[:, 1:], those[:, :-1])]
+    pairs.append((these[:, :-1], those[:, 1:]))
+    first, second = zip(*pairs, strict=True)
+    return np.concatenate([part.ravel() for part in first]), np.concatenate([part.ravel() for part in second])
