@@ -17,10 +17,10 @@ from torch.testing import assert_close
 from tools.benchmark_cost import peak_bytes
 from tools.scenes import HELD_OUT, scene
 
-from . import test_picture_unchanged as settings
+from . import settings
 from .graphs import TINY, apply, ksampler, prompt, randn, tiny_flux, tiny_weights
 from .helpers import APPLY, READ, conditioning, table_clip
-from .test_any_input import other_model
+from .models import other_model
 
 WORDS = ["", "house", "sky", "background", "a house"]
 SETTINGS = {
