@@ -100,16 +100,20 @@ class FrontEnd:
         return tuple(self.page.evaluate(ON_SCREEN, [node_type, name]))
 
     def run(self, timeout: float = 300) -> Result:
-        """Press Run and wait for the end. A front end that is still starting may let a press go by."""
+        """Press Run and wait for the end."""
+        prompt = self.press_run()
+        self.until(lambda: self.server.json(f"/history/{prompt}"), timeout)
+        return self.server.wait(prompt)
+
+    def press_run(self) -> str:
+        """Press Run until the server has the prompt. A front end that is still starting may let a press go by."""
         before = set(self.prompts())
         for _ in range(5):
             self.page.click("[data-testid=queue-button]")
             end = time.monotonic() + 10
             while time.monotonic() < end:
                 if new := set(self.prompts()) - before:
-                    (prompt,) = new
-                    self.until(lambda: self.server.json(f"/history/{prompt}"), timeout)
-                    return self.server.wait(prompt)
+                    return new.pop()
                 self.page.wait_for_timeout(200)
         self.screenshot("not queued")
         raise AssertionError(f"the front end never queued the workflow; see {self.pictures}")
