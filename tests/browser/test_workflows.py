@@ -1,0 +1,66 @@
+"""Every workflow of the pack: in the template browser, dropped on the canvas, and run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.comfy_server import PACK, Graph
+
+pytestmark = pytest.mark.browser
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
+FLUX = "Concept Attention Flux"
+
+MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !LiteGraph.registered_node_types[type])"
+
+
+def test_the_template_browser_lists_every_workflow(front_end: Any) -> None:
+    assert sorted(front_end.server.json("/workflow_templates")[PACK]) == NAMES
+    for name in NAMES:
+        path = f"/api/workflow_templates/{PACK}/{name.replace(' ', '%20')}"
+        assert front_end.server.json(f"{path}.json") == json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
+        assert front_end.server.request(f"{path}.jpg")[:2] == b"\xff\xd8", f"the thumbnail of {name} is no JPEG"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != FLUX])
+def test_a_workflow_runs_as_it_is(front_end: Any, name: str) -> None:
+    front_end.drop(name)
+    assert front_end.page.evaluate(MISSING) == []
+    result = front_end.run()
+    assert result.ok, result.error
+    shown = front_end.previews()
+    front_end.page.wait_for_timeout(600)
+    front_end.screenshot(name)
+    assert shown, "nothing to look at"
+    assert not [title for title, (_, _, colors) in shown.items() if colors == 1], "pictures of one flat colour"
+
+
+def test_the_flux_workflow_works_on_any_flux(front_end: Any) -> None:
+    """It opens without missing nodes; with its three loaders replaced by the demo model's, the server runs it."""
+    page = front_end.page
+    front_end.drop(FLUX)
+    assert page.evaluate(MISSING) == []
+    front_end.screenshot("flux")
+    graph = Graph(page.evaluate("async () => (await app.graphToPrompt()).output"))
+    loaders = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
+    replaced = {node: loaders[spec["class_type"]] for node, spec in graph.items() if spec["class_type"] in loaders}
+    assert len(replaced) == 3
+    for node in replaced:
+        del graph[node]
+    for spec in graph.values():
+        for key, value in spec["inputs"].items():
+            if isinstance(value, list) and value[0] in replaced:
+                spec["inputs"][key] = ["demo", replaced[value[0]]]
+    graph["demo"] = {"class_type": "ConceptAttentionDemoModel", "inputs": {}}
+    (latent,) = (spec for spec in graph.values() if spec["class_type"] == "EmptySD3LatentImage")
+    (sampler,) = (spec for spec in graph.values() if spec["class_type"] == "KSampler")
+    latent["inputs"] |= {"width": 128, "height": 128}
+    sampler["inputs"]["steps"] = 2
+    result = front_end.server.run(graph)
+    assert result.ok, result.error
+    assert len(result.entry["outputs"]) == 8
