@@ -39,6 +39,7 @@ def main() -> None:
         parser.add_argument(f"--{kind}-batch", type=int, default=batch)
     parser.add_argument("--closeup-pictures", type=int, default=8000)
     parser.add_argument("--closeup-batch", type=int, default=32)
+    parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")

@@ -13,7 +13,7 @@ MASKED = "sea"
 BACKGROUND = "background"
 DEMO_SEED = 1
 STEPS = 20
-DEMO_CFG = 3.0
+DEMO_CFG = 4.0
 """The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""
 
 DEMO_NOTE = """## Concept Attention: the demo
