@@ -6,12 +6,12 @@ from typing import Any
 
 from .plan import Item, Plan, shown
 
-PROMPT = "sea, sand and a sunset"
-CONCEPTS = ("sea", "sand", "sunset")
-MASKED = "sea"
+PROMPT = "sun, sea, sky"
+CONCEPTS = ("sun", "sea", "sky")
+MASKED = "sun"
 """Whose mask is shown."""
 BACKGROUND = "background"
-DEMO_SEED = 1
+DEMO_SEED = 0
 STEPS = 20
 DEMO_CFG = 4.0
 """The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""

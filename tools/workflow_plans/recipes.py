@@ -10,9 +10,10 @@ from typing import Any
 from .plan import Item, Plan, shown
 from .reading import DEMO_CFG, STEPS
 
-SCENE = "a house on the grass under the sky"
-CONCEPTS = ("house", "grass", "sky")
-SEED = 1
+SCENE = "cloud, sky, grass"
+CONCEPTS = ("cloud", "sky", "grass")
+THING = "cloud"
+SEED = 2
 PIXELS = 256
 LOADER = Item("model", "ConceptAttentionDemoModel", size=(340, 0))
 MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
@@ -102,8 +103,8 @@ def inpaint() -> Plan:
     """SetLatentNoiseMask: draw another thing in the mask's place."""
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("house"),
-        prompt("new prompt", "a tree on the grass under the sky", "What to draw instead"),
+        *mask(THING),
+        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
         sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
         picture("redone", ("redo", 0)),
@@ -111,7 +112,7 @@ def inpaint() -> Plan:
     ]
     text = """## Inpaint what you name
 
-Makes a picture of a house, finds the house, and draws a tree in its place.
+Makes a picture with a cloud, finds the cloud, and draws balloons in its place.
 
 1. **Concept Attention** reads the maps of the picture while it is made.
 2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown by some pixels.
@@ -130,8 +131,8 @@ def inpaint_differential() -> Plan:
     """DifferentialDiffusion with a soft mask: the edge is redrawn less than the core."""
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("house", blur=16),
-        prompt("new prompt", "a palm tree on the grass under the sky", "What to draw instead"),
+        *mask(THING, blur=16),
+        prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("differential", "DifferentialDiffusion", {"model": MODEL}, size=(300, 0)),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
         sampler("redo", ("differential", 0), ("new prompt", 0), ("noise mask", 0), SEED + 1),
@@ -163,8 +164,8 @@ def inpaint_conditioning() -> Plan:
     }
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("house"),
-        prompt("new prompt", "a windmill on the grass under the sky", "What to draw instead"),
+        *mask(THING),
+        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
         Item("inpainting", "InpaintModelConditioning", inpainting, size=(320, 0)),
         sampler("redo", MODEL, ("inpainting", 0), ("inpainting", 2), SEED + 1, negative=("inpainting", 1)),
         picture("redone", ("redo", 0)),
@@ -187,16 +188,16 @@ def composite() -> Plan:
     """Cut a thing out, and paste it onto another picture."""
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("house", grow=0),
-        prompt("other prompt", "sea and sand under a sunset", "Prompt of another picture"),
-        sampler("other", MODEL, ("other prompt", 0), ("latent", 0), SEED + 1),
+        *mask(THING, grow=0),
+        prompt("other prompt", "mountain, grass, sunset", "Prompt of another picture"),
+        sampler("other", MODEL, ("other prompt", 0), ("latent", 0), 17),
         picture("other picture", ("other", 0)),
         shown("shown other", ("other picture", 0), "Another picture", False),
         *pasted(("picture", 0), ("other picture", 0)),
     ]
     text = """## Cut out and composite
 
-Makes two pictures, cuts the house out of the first one with its mask, and pastes it onto the second."""
+Makes two pictures, cuts the cloud out of the first one with its mask, and pastes it onto the second."""
     return recipe(
         text,
         items,
@@ -242,18 +243,18 @@ sky, and the first prompt for the rest."""
 
 def crop_and_stitch() -> Plan:
     """Crop around the mask, redo the crop at a larger size, put it back."""
-    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": "house", "padding": 24}
+    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": THING, "padding": 24}
     place = {"x": ("region", 4), "y": ("region", 5)}
     size = {"width": ("region", 6), "height": ("region", 7)}
     large = {"width": PIXELS, "height": PIXELS, "upscale_method": "lanczos", "crop": "disabled"}
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("house", blur=4),
-        Item("region", "ConceptAttentionBoxes", region, "Where the house is", (320, 0)),
+        *mask(THING, blur=4),
+        Item("region", "ConceptAttentionBoxes", region, "Where the cloud is", (320, 0)),
         Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(300, 300)),
         Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (300, 0)),
         Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(300, 0)),
-        prompt("new prompt", "a house", "What is in the crop"),
+        prompt("new prompt", "cloud, sky", "What is in the crop"),
         sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), SEED + 1, denoise=0.6),
         picture("redone", ("redo", 0)),
         Item(
@@ -268,7 +269,7 @@ def crop_and_stitch() -> Plan:
     ]
     text = """## Crop, redo, stitch
 
-Crops the picture around the house (**Concept Attention Boxes**, `region`), redoes the crop at full size, where small
+Crops the picture around the cloud (**Concept Attention Boxes**, `region`), redoes the crop at full size, where small
 things get more detail, and puts it back through the mask."""
     return recipe(
         text,
@@ -305,9 +306,9 @@ def existing_picture() -> Plan:
         picture("picture", ("sampler", 0)),
         shown("shown picture", ("picture", 0), "Picture", False),
         Item("read", "ConceptAttentionFromImage", found, size=(340, 360)),
-        *mask("house", ("read", 0)),
+        *mask(THING, ("read", 0)),
         Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(300, 0)),
-        prompt("new prompt", "a tree on the grass under the sky", "What to draw instead"),
+        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(300, 0)),
         sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
         picture("redone", ("redo", 0)),
