@@ -49,8 +49,8 @@ def image_batch(picture: Tensor, batch: int, size: tuple[int, int]) -> Tensor:
     """
     if len(picture) not in (1, batch):
         raise ValueError(
-            f"`image` holds {len(picture)} pictures and the LATENT {batch}. Connect the pictures decoded from this "
-            "LATENT, or a single one."
+            f"`image` holds {len(picture)} pictures and the maps {batch}. Connect the pictures that the maps were made "
+            "for, or a single one."
         )
     channels_first = rearrange(picture[..., :3].float(), "b h w c -> b c h w")
     if picture.shape[1:3] != size:

@@ -15,8 +15,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-EIGHT = np.ones((3, 3), dtype=bool)
-"""Diagonal neighbours belong together; `ndimage`'s own default is over edges only."""
+FOUR = ndimage.generate_binary_structure(2, 1)
+"""Neighbours over an edge."""
+EIGHT = ndimage.generate_binary_structure(2, 2)
+"""Diagonal ones as well."""
 
 HOLE_LEVELS = 16
 """Grey levels at which a soft mask is looked at for holes."""
@@ -64,18 +66,39 @@ def _each(mask: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
 
 def _keep(picture: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Set regions to 0 unless chosen. choose: areas ``(regions,)``, in reading order, to bool ``(regions,)``."""
-    numbers, count = ndimage.label(picture > 0, EIGHT)
+    numbers, count = _components(picture > 0, EIGHT)
     areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
     return picture * np.append(False, choose(areas))[numbers]
 
 
 def _fill_holes(picture: np.ndarray) -> np.ndarray:
     if ((picture == 0) | (picture == 1)).all():
-        return ndimage.binary_fill_holes(picture > 0).astype(picture.dtype)
+        return _enclosed(picture > 0).astype(picture.dtype)
     filled = picture
     for level in np.arange(1, HOLE_LEVELS + 1, dtype=picture.dtype) / HOLE_LEVELS:
-        filled = np.where(ndimage.binary_fill_holes(picture >= level), np.maximum(filled, level), filled)
+        filled = np.where(_enclosed(picture >= level), np.maximum(filled, level), filled)
     return filled
+
+
+def _enclosed(mask: np.ndarray) -> np.ndarray:
+    """A bool mask ``(H, W)`` and all that it surrounds."""
+    numbers, count = _components(~mask, FOUR)
+    return mask | ~_reaches_edge(numbers, count)[numbers]
+
+
+def _components(mask: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, int]:
+    """Connected components of a bool mask: ``(H, W)`` numbers from 1, 0 outside, and how many there are."""
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, neighbours, output=numbers)
+    return numbers, int(numbers.max())
+
+
+def _reaches_edge(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Which components lie at the picture's edge: bool ``(count + 1,)``."""
+    found = np.zeros(count + 1, dtype=bool)
+    for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
+        found[edge] = True
+    return found
 
 
 def merge_small(labels: Tensor, shares: Tensor, minimum_area: int) -> Tensor:
@@ -119,14 +142,12 @@ def _merge_small(labels: np.ndarray, shares: np.ndarray, minimum_area: int) -> n
 
 
 def _fill_label_holes(labels: np.ndarray, named: int) -> np.ndarray:
-    numbers, count = ndimage.label(labels >= named)
+    numbers, count = _components(labels >= named, FOUR)
     region, around = _touching(numbers, labels)
     inside = np.zeros((count + 1, named), dtype=bool)
     outer = (around < named) & (region > 0)
     inside[region[outer], around[outer]] = True
-    hole = inside.sum(axis=1) == 1
-    for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
-        hole[edge] = False
+    hole = (inside.sum(axis=1) == 1) & ~_reaches_edge(numbers, count)
     return np.where(hole[numbers], inside.argmax(axis=1)[numbers], labels)
 
 
@@ -134,16 +155,15 @@ def _label_regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the regions of every label: ``(H, W)`` from 0, and the label of each, ``(regions,)``."""
     numbers, owners = np.zeros(labels.shape, dtype=np.int64), []
     for label in np.unique(labels):
-        own, count = ndimage.label(labels == label, EIGHT)
+        own, count = _components(labels == label, EIGHT)
         numbers = np.where(own > 0, own - 1 + len(owners), numbers)
         owners += [label] * count
     return numbers, np.array(owners)
 
 
 def _touching(these: np.ndarray, those: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (value of `these`, value of `those`) of neighbouring pixels over an edge, each pair once."""
-    width = int(those.max()) + 1
-    pairs = [these[1:] * width + those[:-1], these[:-1] * width + those[1:]]
-    pairs += [these[:, 1:] * width + those[:, :-1], these[:, :-1] * width + those[:, 1:]]
-    first, second = np.divmod(np.unique(np.concatenate([pair.ravel() for pair in pairs])), width)
-    return first, second
+    """Values of `these` and of `those` in all pairs of pixels that share an edge, ``(pairs,)`` each."""
+    pairs = [(these[1:], those[:-1]), (these[:-1], those[1:]), (these[:, 1:], those[:, :-1])]
+    pairs.append((these[:, :-1], those[:, 1:]))
+    first, second = zip(*pairs, strict=True)
+    return np.concatenate([part.ravel() for part in first]), np.concatenate([part.ravel() for part in second])

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # last: ComfyUI has a `nodes`, too
 
 from conceptattention_core.maps import resize_maps  # noqa: E402
 from conceptattention_core.refine import refine_maps, spiral  # noqa: E402

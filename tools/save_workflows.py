@@ -1,10 +1,9 @@
 """Save the workflows with ComfyUI's real front end, with thumbnails, and in API form for the tests and `dev.py demo`.
 
-    python3 dev.py serve
-    .venv/bin/python -m tools.save_workflows --url http://127.0.0.1:8188
+    .venv/bin/python -m tools.save_workflows --comfyui .comfyui/ComfyUI
 
 The workflows are written down in `tools/workflow_plans/`; the front end makes their nodes, wires and arranges them, and
-exports the files. They are then run, for their thumbnails and for the README's screenshot; do that again when the demo
+exports the files. They are then run, for their thumbnails and for the README's screenshot: do that again when the demo
 model has changed.
 """
 
@@ -12,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page
 
+from tools.comfy_server import Graph, Node, Server
 from tools.front_end import export, find_browser, fit_view, open_front_end
 from tools.workflow_plans.build import build
 from tools.workflow_plans.plan import Plan
@@ -29,6 +31,7 @@ from tools.workflow_plans.recipes import RECIPES
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 SCREENSHOT = WORKFLOWS.parent / "docs" / "images" / "workflow.png"
 DEMO, FLUX = "Concept Attention Demo", "Concept Attention Flux"
+RECIPE_SHOWS = ("The mask over the picture", "Result")
 
 
 def write(name: str, content: Any) -> None:
@@ -48,7 +51,6 @@ def run(page: Page) -> None:
 
 SHOWN = """() => app.graph.nodes.filter((node) => ['PreviewImage', 'MaskPreview'].includes(node.type))
     .every((node) => node.imgs?.[0]?.complete && node.imgs[0].naturalWidth)"""
-SOURCE = "(title) => app.graph.nodes.find((node) => node.title === title).imgs[0].src"
 BOUNDS = """() => {
     const scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
     const groups = app.graph.groups.map((group) => [...group.pos, ...group.size]);
@@ -65,12 +67,15 @@ def screenshot(page: Page) -> Image.Image:
     return Image.open(BytesIO(page.screenshot(clip=page.evaluate(BOUNDS)))).convert("RGB")
 
 
-def result_strip(page: Page, titles: Sequence[str]) -> Image.Image:
-    """Previews of a workflow that has run, side by side."""
-    pictures = [Image.open(BytesIO(page.request.get(page.evaluate(SOURCE, title)).body())) for title in titles]
-    strip = Image.new("RGB", (256 * len(pictures), 256))
-    for index, picture in enumerate(pictures):
-        strip.paste(picture.crop((0, 0, 256, 256)), (256 * index, 0))
+def thumbnail(server: Server, api: dict[str, Any], titles: Sequence[str]) -> Image.Image:
+    """Run a workflow and put what its nodes of these titles show side by side."""
+    result = server.run(Graph(api), timeout=900)
+    if not result.ok:
+        raise RuntimeError(f"{result.failed_node}: {result.error}")
+    nodes = [node for title in titles for node, spec in api.items() if spec["_meta"]["title"] == title]
+    strip = Image.new("RGB", (256 * len(nodes), 256))
+    for index, node in enumerate(nodes):
+        strip.paste(Image.fromarray(result.pictures(Node(node))[0][:256]), (256 * index, 0))
     return strip
 
 
@@ -82,52 +87,51 @@ def save_picture(target: Path, picture: Image.Image) -> None:
     print(target)
 
 
-def save(page: Page, name: str, wanted: Plan) -> None:
-    """Make a workflow and write its file."""
+def save(page: Page, name: str, wanted: Plan) -> dict[str, Any]:
+    """Make a workflow and write its file; returns what the front end would send to the server."""
     build(page, wanted)
     fit_view(page)
-    write(f"{name}.json", export(page)["workflow"])
-
-
-def save_api(page: Page, name: str, wanted: Plan) -> None:
-    """Make a workflow and write what the front end would send to the server."""
-    build(page, wanted)
-    nodes = export(page)["output"]
-    write(f"api/{name}.json", {number: nodes[number] for number in sorted(nodes, key=int)})
+    made = export(page)
+    write(f"{name}.json", made["workflow"])
+    return {number: made["output"][number] for number in sorted(made["output"], key=int)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8188", help="a server with the pack, default %(default)s")
+    parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="or set COMFYUI_PATH")
     parser.add_argument("--only", default="", help="a part of the names of those to save")
     options = parser.parse_args()
+    if options.comfyui is None:
+        parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
     browser = find_browser()
     if not browser:
         parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
-    with open_front_end(options.url, browser, 2300, 1600) as page:
-        if options.only in FLUX:
-            save(page, FLUX, flux())
-            # The models are not on this machine, which the front end would show in red.
-            page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
-            page.evaluate("() => app.canvas.setDirty(true, true)")
-            page.wait_for_timeout(1000)
-            picture = screenshot(page)
-            picture.thumbnail((640, 640))
-            save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
-        if options.only in DEMO:
-            save(page, DEMO, demo())
-            run(page)
-            titles = ("Picture", f"Heat map: {MASKED}", "Overlay of all concepts")
-            save_picture(WORKFLOWS / f"{DEMO}.jpg", result_strip(page, titles))
-            save_picture(SCREENSHOT, screenshot(page))
-            save_api(page, "demo", demo(save=True))
-        for name, plan in RECIPES.items():
-            if options.only in name:
-                save(page, name, plan())
-                run(page)
-                titles = ("Picture", "The mask over the picture", "Result")
-                save_picture(WORKFLOWS / f"{name}.jpg", result_strip(page, titles))
-                save_api(page, name, plan())
+    names = [name for name in (FLUX, DEMO, *RECIPES) if options.only in name]
+    with tempfile.TemporaryDirectory() as folder, Server(options.comfyui, Path(folder)) as server:
+        graphs = {}
+        with open_front_end(server.url, browser, 2300, 1600) as page:
+            for name in names:
+                graphs[name] = save(page, name, (RECIPES | {FLUX: flux, DEMO: demo})[name]())
+                if name == FLUX:
+                    # The models are not on this machine, which the front end would show in red.
+                    page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
+                    page.evaluate("() => app.canvas.setDirty(true, true)")
+                    page.wait_for_timeout(1000)
+                    picture = screenshot(page)
+                    picture.thumbnail((640, 640))
+                    save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
+                elif name == DEMO:
+                    run(page)
+                    save_picture(SCREENSHOT, screenshot(page))
+                    build(page, demo(save=True))
+                    nodes = export(page)["output"]
+                    write("api/demo.json", {number: nodes[number] for number in sorted(nodes, key=int)})
+                else:
+                    write(f"api/{name}.json", graphs[name])
+        for name in names:
+            if name != FLUX:
+                shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
+                save_picture(WORKFLOWS / f"{name}.jpg", thumbnail(server, graphs[name], ("Picture", *shown)))
 
 
 if __name__ == "__main__":

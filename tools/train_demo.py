@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--vae-last-steps", type=int, default=1000, help="more of them on whole scenes, at the end")
+    parser.add_argument("--vae-last-steps", type=int, default=700, help="more of them on whole scenes, at the end")
     for kind, pictures, steps, batch in (
         ("small", 8000, 2500, 32),
         ("full", 5000, 5700, 12),
@@ -39,6 +39,7 @@ def main() -> None:
         parser.add_argument(f"--{kind}-batch", type=int, default=batch)
     parser.add_argument("--closeup-pictures", type=int, default=8000)
     parser.add_argument("--closeup-batch", type=int, default=32)
+    parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")

@@ -95,7 +95,7 @@ def test_an_image_decides_the_size(pack: dict[str, Any], flux: Any) -> None:
         assert mask.shape == (2, *size) and heatmap.shape == (2, *size, 3) and overlay.shape[2] == size[1]
         small = torch.nn.functional.interpolate(full[:, None], size, mode="bilinear")[:, 0]
         assert (mask - small).abs().mean() < 0.05
-    with pytest.raises(ValueError, match=r"`image` holds 3 pictures and the LATENT 2.*decoded from this LATENT"):
+    with pytest.raises(ValueError, match=r"`image` holds 3 pictures and the maps 2.*that the maps were made for"):
         read(pack, attention, picture, image=torch.rand(3, 8, 8, 3))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -108,6 +109,21 @@ def test_no_way_out_by_loading(pack: dict[str, Any], folders: Path, maps: Any, n
         pack["ConceptAttentionLoad"].execute(name)
     said = pack["ConceptAttentionLoad"].validate_inputs(file=name)
     assert isinstance(said, str) and "leads out" in said
+
+
+def test_the_server_takes_a_name_that_is_newer_than_its_list(pack: dict[str, Any], folders: Path, maps: Any) -> None:
+    """As /prompt checks a graph: any file that can be loaded, and no other."""
+    import execution
+
+    save(pack, maps, "late")
+    graph = {
+        "1": {"class_type": "ConceptAttentionLoad", "inputs": {"file": "late_00001_.safetensors [output]"}},
+        "2": {"class_type": "ConceptAttentionSave", "inputs": {"maps": ["1", 0], "filename_prefix": "again"}},
+    }
+    assert asyncio.run(execution.validate_prompt("id", graph, None))[0]
+    graph["1"]["inputs"]["file"] = "../private/secret.safetensors"
+    valid, _, _, errors = asyncio.run(execution.validate_prompt("id", graph, None))
+    assert not valid and "leads out of ComfyUI's input folder" in str(errors)
 
 
 @pytest.mark.parametrize("prefix", ["../private/maps", "{root}/private/maps", "linked/maps", "a/../../private/maps"])

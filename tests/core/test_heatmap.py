@@ -78,5 +78,5 @@ def test_a_picture_for_each_map() -> None:
     assert image_batch(pictures[:1], 5, (8, 12)).shape == (5, 8, 12, 3)
     flat = image_batch(torch.full((1, 20, 30, 3), 1.2), 1, (40, 10))
     assert torch.equal(flat, torch.ones(1, 40, 10, 3))
-    with pytest.raises(ValueError, match="`image` holds 2 pictures and the LATENT 3"):
+    with pytest.raises(ValueError, match="`image` holds 2 pictures and the maps 3"):
         image_batch(pictures, 3, (20, 30))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
@@ -95,3 +97,26 @@ def test_files_that_hold_no_maps(tmp_path: Path) -> None:
         load_maps(broken)
     with pytest.raises(FileNotFoundError):
         load_maps(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"concepts": None}, "does not describe its maps"),
+        ({"image_size": [64]}, "does not describe its maps"),
+        ({"concepts": ["dragon", "rock"]}, r"contradicts itself.*\(2, 3, 2\)"),
+        ({"blocks": [0, 1]}, "contradicts itself"),
+        ({"sigmas": [1.0]}, "contradicts itself"),
+        ({"background_count": 3}, "contradicts itself.*3 of them background"),
+        ({"background_count": -1}, "contradicts itself"),
+        ({"image_size": [0, 96]}, "contradicts itself"),
+    ],
+)
+def test_descriptions_that_do_not_fit(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    file = tmp_path / "maps.safetensors"
+    save_maps(RAW, file)
+    with safe_open(file, "pt") as opened:
+        description = json.loads(opened.metadata()["concept_attention_maps"])
+    save_file({"scores": SCORES}, file, metadata={"concept_attention_maps": json.dumps({**description, **change})})
+    with pytest.raises(ValueError, match=rf"maps\.safetensors {message}"):
+        load_maps(file)

@@ -12,9 +12,9 @@ MASKED = "sea"
 """Whose mask is shown."""
 BACKGROUND = "background"
 DEMO_SEED = 1
-DEMO_STEPS, DEMO_CFG = 20, 3.0
-DEMO_BLOCKS = {"first_block": 3, "last_block": 3}
-"""The demo model's fourth double block alone finds things best (README, quality)."""
+STEPS = 20
+DEMO_CFG = 4.0
+"""The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""
 
 DEMO_NOTE = """## Concept Attention: the demo
 
@@ -27,8 +27,6 @@ DEMO_NOTE = """## Concept Attention: the demo
 Change a `threshold` and run again: nothing is sampled again.
 
 Concepts compete for every place in the picture. What you do not name goes to `background`.
-
-The nodes read block 3 alone (`first_block`, `last_block`), the best one of this small model.
 
 Help: select a node and press **i** above it."""
 
@@ -49,7 +47,8 @@ def plan(
     loaders: list[Item],
     prompt: list[Item],
     sources: dict[str, Any],
-    blocks: dict[str, int],
+    negative: Item,
+    cfg: float,
     note: str,
     pixels: int,
     seed: int,
@@ -57,8 +56,8 @@ def plan(
 ) -> Plan:
     """What both workflows have in common, behind the nodes that load a model and encode the prompt.
 
-    sources: the sockets where model, clip, vae and positive come from. blocks: those to read, if
-    not the default ones. save: pictures to files instead of previews.
+    sources: the sockets where model, clip, vae and positive come from. negative: what makes the negative prompt.
+    save: pictures to files instead of previews.
     """
     apply = Item(
         "apply",
@@ -66,20 +65,20 @@ def plan(
         {"model": sources["model"], "clip": sources["clip"], "concepts": "\n".join(CONCEPTS), "background": BACKGROUND},
         size=(340, 300),
     )
-    sampling = {"steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    sampling = {"steps": STEPS, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple"}
     seeding = {"seed": seed, "control_after_generate": "fixed"}
     sockets = {"positive": sources["positive"], "negative": ("negative", 0), "latent_image": ("latent", 0)}
     items = [
         *loaders,
         *prompt,
-        Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt", (340, 0)),
+        negative,
         Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, "Size", (340, 0)),
         apply,
         Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(340, 0)),
         Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(300, 0)),
         shown("picture", ("decode", 0), "Picture", save),
     ]
-    record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), **blocks}
+    record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0)}
     for concept in (*CONCEPTS, BACKGROUND):
         inputs = {**record, "image": ("decode", 0), "concept": concept}
         items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
@@ -120,7 +119,9 @@ def demo(save: bool = False) -> Plan:
     """The workflow that runs anywhere, on the demo model."""
     loaders = [Item("model", "ConceptAttentionDemoModel", size=(340, 0))]
     sources = {"model": ("model", 0), "clip": ("model", 1), "vae": ("model", 2), "positive": ("prompt", 0)}
-    return plan(loaders, [text({"clip": ("model", 1)})], sources, DEMO_BLOCKS, DEMO_NOTE, 256, DEMO_SEED, save)
+    negative = Item("negative", "CLIPTextEncode", {"clip": ("model", 1), "text": ""}, "No negative prompt", (340, 120))
+    prompt = [text({"clip": ("model", 1)})]
+    return plan(loaders, prompt, sources, negative, DEMO_CFG, DEMO_NOTE, 256, DEMO_SEED, save)
 
 
 def flux() -> Plan:
@@ -133,4 +134,6 @@ def flux() -> Plan:
     ]
     guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(340, 0))
     sources = {"model": ("model", 0), "clip": ("clip", 0), "vae": ("vae", 0), "positive": ("guidance", 0)}
-    return plan(loaders, [text({"clip": ("clip", 0)}), guidance], sources, {}, FLUX_NOTE, 1024, 0, save=False)
+    negative = Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt", (340, 0))
+    prompt = [text({"clip": ("clip", 0)}), guidance]
+    return plan(loaders, prompt, sources, negative, 1.0, FLUX_NOTE, 1024, 0, save=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .plan import Item, Plan, shown
-from .reading import DEMO_BLOCKS, DEMO_CFG, DEMO_STEPS
+from .reading import DEMO_CFG, STEPS
 
 SCENE = "a house on the grass under the sky"
 CONCEPTS = ("house", "grass", "sky")
@@ -19,7 +19,7 @@ MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
 USING_FLUX = """
 
 To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Concept Attention
-Flux*. Leave `first_block` at -10 there, and `cfg` at 1 with a FluxGuidance node."""
+Flux*. Set `cfg` to 1 there, and put a FluxGuidance node behind each prompt."""
 
 
 def prompt(name: str, text: str, title: str = "") -> Item:
@@ -34,7 +34,7 @@ def sampler(name: str, model: Any, positive: Any, latent: Any, seed: int = SEED,
         "latent_image": latent,
         "seed": seed,
         "control_after_generate": "fixed",
-        "steps": DEMO_STEPS,
+        "steps": STEPS,
         "cfg": DEMO_CFG,
         "sampler_name": "euler",
         "scheduler": "simple",
@@ -49,7 +49,7 @@ def picture(name: str, samples: Any) -> Item:
 def first_picture(text: str, concepts: tuple[str, ...], seed: int = SEED) -> list[Item]:
     """Sample a picture while the concepts ride along, and read the maps."""
     applied = {"model": MODEL, "clip": CLIP, "concepts": "\n".join(concepts), "background": "background"}
-    read = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), "image": ("picture", 0), **DEMO_BLOCKS}
+    read = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), "image": ("picture", 0)}
     return [
         LOADER,
         prompt("prompt", text),
@@ -68,7 +68,7 @@ FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], [
 
 def mask(concept: str, maps: Any = ("read", 3), image: Any = ("picture", 0), **changes: Any) -> list[Item]:
     """The mask of a concept, and its preview."""
-    recipe = {"method": "argmax", "grow": 6, "fill_holes": True, "keep": "largest", **DEMO_BLOCKS}
+    recipe = {"method": "argmax", "grow": 6, "fill_holes": True, "keep": "largest"}
     inputs = {"maps": maps, "image": image, "concept": concept, **recipe, **changes}
     return [
         Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
@@ -242,15 +242,15 @@ sky, and the first prompt for the rest."""
 
 def crop_and_stitch() -> Plan:
     """Crop around the mask, redo the crop at a larger size, put it back."""
-    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": "house", "padding": 24, **DEMO_BLOCKS}
-    place = {"x": ("region", 3), "y": ("region", 4)}
-    size = {"width": ("region", 5), "height": ("region", 6)}
+    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": "house", "padding": 24}
+    place = {"x": ("region", 4), "y": ("region", 5)}
+    size = {"width": ("region", 6), "height": ("region", 7)}
     large = {"width": PIXELS, "height": PIXELS, "upscale_method": "lanczos", "crop": "disabled"}
     items = [
         *first_picture(SCENE, CONCEPTS),
         *mask("house", blur=4),
         Item("region", "ConceptAttentionBoxes", region, "Where the house is", (320, 0)),
-        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 2)}, size=(300, 300)),
+        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(300, 300)),
         Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (300, 0)),
         Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(300, 0)),
         prompt("new prompt", "a house", "What is in the crop"),
