@@ -34,6 +34,7 @@ NEW_NODE = """(type) => {
 }"""
 
 ON_SCREEN = """([type, place]) => {
+    app.canvas.draw(true, true);  // a widget that has just come moves the others when it is drawn
     const node = app.graph.nodes.find((node) => node.type === type);
     const row = node.widgets.find((widget) => widget.name === place);
     const output = node.outputs.findIndex((output) => output.name === place);
@@ -98,6 +99,11 @@ class FrontEnd:
     def place(self, node_type: str, name: str) -> tuple[float, float]:
         """Where a node's widget or output is in the window."""
         return tuple(self.page.evaluate(ON_SCREEN, [node_type, name]))
+
+    def choose(self, node_type: str, combo: str, value: str) -> None:
+        """Click on a node's combo, and on a value in its menu."""
+        self.page.mouse.click(*self.place(node_type, combo))
+        self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(value, exact=True).click()
 
     def run(self, timeout: float = 300) -> Result:
         """Press Run and wait for the end."""

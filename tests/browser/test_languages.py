@@ -31,7 +31,8 @@ def japanese(front_end: Any) -> Iterator[dict[str, Any]]:
 
 def test_a_node_speaks_japanese(front_end: Any, japanese: dict[str, Any]) -> None:
     page, texts = front_end.page, japanese["ConceptAttentionMask"]
-    labels = page.evaluate(LABELS)
+    front_end.choose("ConceptAttentionMask", "method", "soft")
+    labels = front_end.until(lambda: (found := page.evaluate(LABELS)).get("method_gamma") and found)
     assert labels == {name: texts["inputs"][name]["name"] for name in labels}
     for place, tooltip in (("grow", texts["inputs"]["grow"]["tooltip"]), ("mask", texts["outputs"]["0"]["tooltip"])):
         x, y = front_end.place("ConceptAttentionMask", place)
