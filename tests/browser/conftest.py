@@ -133,10 +133,6 @@ class FrontEnd:
         """Width, height and number of colours of the pictures in the preview nodes, by title, when all have theirs."""
         return self.until(lambda: self.page.evaluate(PREVIEWS))
 
-    def speak(self, language: str) -> None:
-        """Choose a language in the settings."""
-        self.page.evaluate("(language) => app.extensionManager.setting.set('Comfy.Locale', language)", language)
-
 
 @pytest.fixture(scope="session")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
