@@ -1,42 +1,53 @@
-"""The pack in another language: names, labels and tooltips, with the front end's own switch."""
+"""The pack in another language: names, labels and tooltips."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tools.front_end import wait_for_start
+
 pytestmark = pytest.mark.browser
 
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
-TITLE = "() => app.graph.nodes.find((node) => node.type === 'ConceptAttentionApply').title"
+NODE = "ConceptAttentionMask"
 LABELS = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'ConceptAttentionMask')
     .widgets.map((widget) => [widget.name.replace('.', '_'), widget.label]))"""
+TITLES = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.type, node.title]))"
 
 
 @pytest.fixture
-def japanese(front_end: Any) -> Iterator[dict[str, Any]]:
-    """The Japanese texts, with the front end in Japanese and the inpainting workflow open."""
-    front_end.drop("Concept Attention Inpaint Soft")
+def japanese(front_end: Any) -> Iterator[Any]:
+    """A window of its own, opened with the setting: a switch in an open one can come before the texts are loaded."""
+    front_end.server.request("/settings", {"Comfy.Locale": "ja"})
+    page = front_end.page.context.browser.new_page(viewport=front_end.page.viewport_size)
+    page.set_default_timeout(120_000)
+    page.goto(front_end.server.url)
+    wait_for_start(page)
+    yield replace(front_end, page=page)
+    page.close()
+    front_end.server.request("/settings", {"Comfy.Locale": "en"})
+
+
+def test_the_nodes_speak_japanese(japanese: Any) -> None:
+    page = japanese.page
     texts = json.loads((LOCALES / "ja" / "nodeDefs.json").read_text(encoding="utf-8"))
-    front_end.speak("ja")
-    front_end.until(lambda: front_end.page.evaluate(TITLE) == texts["ConceptAttentionApply"]["display_name"])
-    yield texts
-    front_end.speak("en")
-    front_end.until(lambda: front_end.page.evaluate(TITLE) == "Apply Concept Attention")
-
-
-def test_a_node_speaks_japanese(front_end: Any, japanese: dict[str, Any]) -> None:
-    page, texts = front_end.page, japanese["ConceptAttentionMask"]
-    labels = page.evaluate(LABELS)
+    japanese.drop("Concept Attention Inpaint")
+    titles = page.evaluate(TITLES)
+    for node in ("ConceptAttentionDemoModel", "ConceptAttentionApply", "ConceptAttention"):
+        assert titles[node] == texts[node]["display_name"]
+    texts = texts[NODE]
+    japanese.choose(NODE, "method", "soft")
+    labels = japanese.until(lambda: (found := page.evaluate(LABELS)).get("method_gamma") and found)
     assert labels == {name: texts["inputs"][name]["name"] for name in labels}
     for place, tooltip in (("grow", texts["inputs"]["grow"]["tooltip"]), ("mask", texts["outputs"]["0"]["tooltip"])):
-        x, y = front_end.place("ConceptAttentionMask", place)
+        x, y = japanese.place(NODE, place)
         page.mouse.move(x - 4, y)
         page.mouse.move(x, y)
         page.get_by_text(tooltip, exact=True).wait_for()
-    front_end.screenshot("japanese")
-    page.mouse.move(5, 5)
+    japanese.screenshot("japanese")

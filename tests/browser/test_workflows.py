@@ -21,6 +21,7 @@ MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !Lite
 
 def test_the_template_browser_lists_every_workflow(front_end: Any) -> None:
     assert sorted(front_end.server.json("/workflow_templates")[PACK]) == NAMES
+    assert sorted(file.stem for file in WORKFLOWS.glob("*.jpg")) == NAMES, "a thumbnail each: `tools.save_workflows`"
     for name in NAMES:
         path = f"/api/workflow_templates/{PACK}/{name.replace(' ', '%20')}"
         assert front_end.server.json(f"{path}.json") == json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
