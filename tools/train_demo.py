@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--vae-last-steps", type=int, default=700, help="more of them on whole scenes, at the end")
+    parser.add_argument("--vae-last-steps", type=int, default=1050, help="more of them on whole scenes, at the end")
     for kind, pictures, steps, batch in (
         ("small", 8000, 2500, 32),
         ("full", 5000, 5700, 12),

@@ -13,12 +13,12 @@ def test_an_unknown_concept_is_answered_with_the_nearest_name(front_end: Any) ->
     page = front_end.page
     front_end.drop("Concept Attention Inpaint")
     page.mouse.click(*front_end.place("ConceptAttentionMask", "concept"))
-    page.locator(".graphdialog input").fill("hous")
+    page.locator(".graphdialog input").fill("clou")
     page.keyboard.press("Enter")
     assert not front_end.run().ok
     page.get_by_test_id("error-overlay-see-errors").click()
     report = page.get_by_test_id("runtime-error-panel")
-    report.get_by_text("There is no concept 'hous'. Did you mean 'house'?").first.wait_for()
+    report.get_by_text("There is no concept 'clou'. Did you mean 'cloud'?").first.wait_for()
     assert "**Node Type:** ConceptAttentionMask" in report.inner_text()
     front_end.screenshot("unknown concept")
     page.click("[aria-label='Toggle properties panel']")
