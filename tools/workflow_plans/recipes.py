@@ -39,6 +39,7 @@ def sampler(name: str, model: Any, positive: Any, latent: Any, seed: int = SEED,
         "cfg": DEMO_CFG,
         "sampler_name": "euler",
         "scheduler": "simple",
+        "denoise": 1.0,
     }
     return Item(name, "KSampler", inputs | changes, size=(340, 0))
 
@@ -69,7 +70,8 @@ FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], [
 
 def mask(concept: str, maps: Any = ("read", 3), image: Any = ("picture", 0), **changes: Any) -> list[Item]:
     """The mask of a concept, and its preview."""
-    recipe = {"method": "argmax", "grow": 6, "fill_holes": True, "keep": "largest"}
+    # All of them: the front end hands a new node the values that an earlier one of the same number had.
+    recipe = {"method": "argmax", "grow": 6, "blur": 0, "fill_holes": True, "keep": "largest"}
     inputs = {"maps": maps, "image": image, "concept": concept, **recipe, **changes}
     return [
         Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
