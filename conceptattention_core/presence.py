@@ -49,6 +49,9 @@ def evidence(scores: Tensor, temperature: float = TEMPERATURE, places: float = P
 
 
 def calibrated(found: Tensor, slope: float = SLOPE, offset: float = OFFSET) -> Tensor:
-    """Evidence as a probability: logistic regression on its log-odds; 0 stays 0 and 1 stays 1. Any shape, 0..1."""
+    """Evidence as a probability: logistic regression on its log-odds. Any shape, 0..1.
+
+    0 stays 0. Nothing is quite sure: what would be 1 is 0.999, so that `min_presence` 1 admits nothing.
+    """
     for_it, against = found**slope * math.exp(offset), (1 - found) ** slope
-    return for_it / (for_it + against)
+    return (for_it / (for_it + against)).clamp(max=0.999)
