@@ -16,6 +16,7 @@ from ..conceptattention_core.heatmap_layouts import (
     draw_heatmaps,
 )
 from ..conceptattention_core.maps import ConceptAttentionMaps
+from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -69,32 +70,7 @@ class ConceptAttentionHeatmap(io.ComfyNode):
                     step=0.05,
                     tooltip="How opaque the colours are over the image. Without an image it does nothing.",
                 ),
-                io.Int.Input(
-                    "first_block",
-                    default=-10,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
-                    "last ten, the paper's choice for Flux.",
-                ),
-                io.Int.Input(
-                    "last_block",
-                    default=-1,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="Last double block to average. -1 is the last one of the model.",
-                ),
-                io.Float.Input(
-                    "softmax_temperature",
-                    default=1.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.1,
-                    advanced=True,
-                    tooltip="Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's.",
-                ),
+                *saliency_inputs(),
                 io.Image.Input(
                     "image",
                     optional=True,

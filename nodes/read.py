@@ -9,6 +9,7 @@ from ..conceptattention_core.heatmap import heatmap_picture, image_batch, overla
 from ..conceptattention_core.maps import resize_maps
 from ..conceptattention_core.mask import ramp_mask
 from ..conceptattention_core.record import RunStore
+from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
 
 
@@ -53,32 +54,7 @@ class ConceptAttention(io.ComfyNode):
                     step=0.01,
                     tooltip="Width of the mask's ramp from 0 to 1. 0 cuts hard.",
                 ),
-                io.Int.Input(
-                    "first_block",
-                    default=-10,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
-                    "last ten, the paper's choice for Flux.",
-                ),
-                io.Int.Input(
-                    "last_block",
-                    default=-1,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="Last double block to average. -1 is the last one of the model.",
-                ),
-                io.Float.Input(
-                    "softmax_temperature",
-                    default=1.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.1,
-                    advanced=True,
-                    tooltip="Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's.",
-                ),
+                *saliency_inputs(),
                 io.Image.Input(
                     "image",
                     optional=True,

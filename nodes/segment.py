@@ -13,6 +13,7 @@ from ..conceptattention_core.heatmap import image_batch, overlay_picture
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.refine import refine_maps
 from ..conceptattention_core.regions import fill_label_holes, merge_small
+from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -60,32 +61,8 @@ class ConceptAttentionSegmentation(io.ComfyNode):
                     tooltip="Give patches of background that lie wholly inside one concept to that concept. Concepts "
                     "inside one another, the sun in the sky, stay.",
                 ),
-                io.Int.Input(
-                    "first_block",
-                    default=-10,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the "
-                    "last ten, the paper's choice for Flux.",
-                ),
-                io.Int.Input(
-                    "last_block",
-                    default=-1,
-                    min=-64,
-                    max=63,
-                    advanced=True,
-                    tooltip="Last double block to average. -1 is the last one of the model.",
-                ),
-                io.Float.Input(
-                    "softmax_temperature",
-                    default=1.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.1,
-                    advanced=True,
-                    tooltip="Above 1 evens the blocks and steps out, below 1 lets the surest of them decide. 1 is the "
-                    "paper's.",
+                *saliency_inputs(
+                    "Above 1 evens the blocks and steps out, below 1 lets the surest of them decide. 1 is the paper's."
                 ),
                 io.Image.Input(
                     "image",
