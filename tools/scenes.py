@@ -50,22 +50,22 @@ class Kind:
 
 DAY = ("sky", "sunset")
 KINDS = (
-    Kind("sun", sprites.sun, (0.2, 0.34), 1.0, SKIES, DAY),
-    Kind("moon", sprites.moon, (0.16, 0.28), 1.0, SKIES, ("night sky",)),
-    Kind("cloud", sprites.cloud, (0.26, 0.45), 0.46, SKIES),
-    Kind("balloon", sprites.balloon, (0.18, 0.3), 1.3, SKIES, DAY),
-    Kind("bird", sprites.bird, (0.2, 0.34), 0.7, SKIES, DAY),
-    Kind("mountain", sprites.mountain, (0.36, 0.5), 0.8, ("horizon",)),
-    Kind("tree", sprites.tree, (0.26, 0.4), 1.2, ("grass", "snow", "sand")),
+    Kind("sun", sprites.sun, (0.24, 0.36), 1.0, SKIES, DAY),
+    Kind("moon", sprites.moon, (0.22, 0.32), 1.0, SKIES, ("night sky",)),
+    Kind("cloud", sprites.cloud, (0.3, 0.45), 0.46, SKIES),
+    Kind("balloon", sprites.balloon, (0.2, 0.32), 1.3, SKIES, DAY),
+    Kind("bird", sprites.bird, (0.26, 0.4), 0.7, SKIES, DAY),
+    Kind("mountain", sprites.mountain, (0.36, 0.45), 0.8, ("horizon",)),
+    Kind("tree", sprites.tree, (0.3, 0.44), 1.2, ("grass", "snow", "sand")),
     Kind("palm tree", sprites.palm_tree, (0.3, 0.45), 1.25, ("sand", "grass")),
-    Kind("house", sprites.house, (0.28, 0.45), 0.92, ("grass", "snow", "sand")),
-    Kind("lighthouse", sprites.lighthouse, (0.15, 0.24), 2.2, ("grass", "sand", "snow")),
+    Kind("house", sprites.house, (0.3, 0.45), 0.92, ("grass", "snow", "sand")),
+    Kind("lighthouse", sprites.lighthouse, (0.17, 0.26), 2.2, ("grass", "sand", "snow")),
     Kind("windmill", sprites.windmill, (0.3, 0.44), 1.3, ("grass", "sand", "snow")),
-    Kind("snowman", sprites.snowman, (0.2, 0.32), 1.86, ("snow", "grass")),
-    Kind("car", sprites.car, (0.3, 0.45), 0.48, ("road", "sand", "grass", "snow")),
-    Kind("boat", sprites.boat, (0.26, 0.45), 1.0, ("sea",)),
-    Kind("flower", sprites.flower, (0.16, 0.28), 1.49, ("grass", "sand")),
-    Kind("ball", sprites.ball, (0.15, 0.27), 1.0, ("grass", "sand", "snow", "road")),
+    Kind("snowman", sprites.snowman, (0.22, 0.34), 1.86, ("snow", "grass")),
+    Kind("car", sprites.car, (0.34, 0.45), 0.48, ("road", "sand", "grass", "snow")),
+    Kind("boat", sprites.boat, (0.3, 0.45), 1.0, ("sea",)),
+    Kind("flower", sprites.flower, (0.22, 0.34), 1.49, ("grass", "sand")),
+    Kind("ball", sprites.ball, (0.2, 0.32), 1.0, ("grass", "sand", "snow", "road")),
 )
 DISTRACTORS = (
     Kind("other", sprites.rock, (0.12, 0.24), 0.5, LAND),
@@ -169,7 +169,7 @@ def _things(rng: np.random.Generator, sky: str, bands: tuple[_Band, ...]) -> lis
     """One to four things that may stand here, without hiding one another too much."""
     grounds = {band.name for band in bands}
     possible = [kind for kind in KINDS if sky in kind.skies and ({sky, "horizon", *grounds} & set(kind.on))]
-    wanted = list(rng.permutation(len(possible))[: int(rng.choice((1, 2, 3, 4), p=(0.15, 0.35, 0.32, 0.18)))])
+    wanted = list(rng.permutation(len(possible))[: int(rng.choice((1, 2, 3, 4), p=(0.3, 0.34, 0.24, 0.12)))])
     chosen = [possible[index] for index in wanted]
     extras = [kind for kind in DISTRACTORS if sky in kind.skies and ({sky, *grounds} & set(kind.on))]
     if extras and rng.random() < 0.25:
@@ -231,7 +231,7 @@ def _draw_sky(canvas: Canvas, rng: np.random.Generator, sky: str, label: int) ->
     canvas.picture.paste(Image.fromarray(column).resize((canvas.pixels,) * 2, Image.Resampling.BILINEAR))
     canvas.labels.paste(label, (0, 0, canvas.pixels, canvas.pixels))
     if sky == "night sky":
-        for x, y, radius in zip(rng.random(16), rng.random(16) * 0.6, rng.uniform(0.004, 0.009, 16), strict=True):
+        for x, y, radius in zip(rng.random(9), rng.random(9) * 0.6, rng.uniform(0.007, 0.011, 9), strict=True):
             canvas.ellipse(x - radius, y - radius, x + radius, y + radius, (250, 245, 215), label)
 
 
@@ -252,11 +252,11 @@ def _draw_ground(canvas: Canvas, rng: np.random.Generator, band: _Band, label: i
         canvas.polygon(_hills(rng, top + 0.35 * (bottom - top), bottom, 0.02), shade(tone, 0.93), label)
         canvas.polygon(_hills(rng, top + 0.7 * (bottom - top), bottom, 0.02), shade(tone, 0.86), label)
     if band.name == "sea":
-        for y in np.arange(top + 0.04, bottom - 0.02, 0.065):
+        for y in np.arange(top + 0.05, bottom - 0.02, 0.1):
             start = rng.uniform(-0.1, 0.1)
-            for x in np.arange(start, 1.0, 0.24):
+            for x in np.arange(start, 1.0, 0.27):
                 canvas.polygon(
-                    [(x, y), (x + 0.06, y - 0.009), (x + 0.12, y), (x + 0.06, y + 0.007)], shade(tone, 1.35), label
+                    [(x, y), (x + 0.07, y - 0.01), (x + 0.14, y), (x + 0.07, y + 0.008)], shade(tone, 1.25), label
                 )
     elif band.name == "road":
         middle = (top + bottom) / 2
@@ -269,10 +269,10 @@ def _draw_ground(canvas: Canvas, rng: np.random.Generator, band: _Band, label: i
                 label,
             )
     elif band.name == "grass":
-        for x, y in zip(rng.random(14), rng.uniform(top + 0.05, bottom, 14), strict=True):
+        for x, y in zip(rng.random(7), rng.uniform(top + 0.06, bottom, 7), strict=True):
             canvas.polygon(
-                [(x - 0.012, y), (x - 0.016, y - 0.03), (x, y - 0.01), (x + 0.014, y - 0.035), (x + 0.012, y)],
-                shade(tone, 0.75),
+                [(x - 0.018, y), (x - 0.024, y - 0.04), (x, y - 0.014), (x + 0.02, y - 0.046), (x + 0.018, y)],
+                shade(tone, 0.8),
                 label,
             )
 

@@ -1,7 +1,7 @@
 """Reproduce the demo model's weights: `python tools/train_demo.py --comfyui PATH`.
 
-Stages: autoencoder, latents of many pictures, flow model with its text encoders, the autoencoder once more, export into
-`demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints when started
+Stages: autoencoder on crops, the same on whole scenes, latents of many pictures, flow model with its text encoders,
+export into `demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints when started
 again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
 """
 
@@ -29,15 +29,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--vae-last-steps", type=int, default=1050, help="more of them on whole scenes, at the end")
+    parser.add_argument("--vae-last-steps", type=int, default=1050, help="more of them, on whole scenes")
     for kind, pictures, steps, batch in (
-        ("small", 8000, 2500, 32),
-        ("full", 5000, 5700, 12),
+        ("small", 8000, 7500, 32),
+        ("full", 8000, 9000, 16),
     ):
         parser.add_argument(f"--{kind}-pictures", type=int, default=pictures)
         parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps, every other one on close-ups")
         parser.add_argument(f"--{kind}-batch", type=int, default=batch)
-    parser.add_argument("--closeup-pictures", type=int, default=8000)
+    parser.add_argument("--closeup-pictures", type=int, default=10000)
     parser.add_argument("--closeup-batch", type=int, default=32)
     parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
@@ -45,6 +45,9 @@ def main() -> None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
 
     vae = train_vae.train(options.work, options.vae_steps, options.seed)
+    vae = train_vae.finish(options.work, vae, options.vae_last_steps, options.seed)
+    quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))
+    print(f"autoencoder {quality:.2f} dB", flush=True)
     tokenizers = Tokenizers(options.comfyui)
     small = latent_set(options.work, vae, "small", options.small_pictures)
     closeup = latent_set(options.work, vae, "closeup", options.closeup_pictures)
@@ -56,8 +59,6 @@ def main() -> None:
         train_flow.Phase(full, options.full_steps, options.full_batch, beside=windows),
     ]
     model, loss = train_flow.train(options.work, phases, tokenizers, vocabulary, options.seed)
-    vae = train_vae.finish(options.work, vae, options.vae_last_steps, options.seed)
-    quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}
     size = export(options.out, vae, model, vocabulary, record)

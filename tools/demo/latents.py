@@ -1,8 +1,8 @@
-"""Stage 2: draw many pictures and keep their latents, words and layouts."""
+"""Stage 3: draw many pictures and keep their latents, words and layouts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +49,14 @@ def latent_set(folder: Path, model: Autoencoder, kind: str, count: int) -> Laten
     """Latents of `count` pictures of a kind, each kind from scenes of its own, in chunks that are kept in `folder`."""
     device = common.device()
     model = model.to(device, memory_format=torch.channels_last)
-    parts = []
+    encode, parts = common.compiled(model.encode), []
     for start in range(0, count, CHUNK):
         path = folder / f"latents-{kind}-{start}.pt"
         if not path.exists():
             drawn = _pictures(kind, FIRST_SEED[kind] + start)
             pictures, words, layouts = zip(*(next(drawn) for _ in range(CHUNK)), strict=True)
             images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-            latents = torch.cat([_encoded(model, batch.to(device)) for batch in images.split(20)])
+            latents = torch.cat([_encoded(encode, batch.to(device)) for batch in images.split(20)])
             common.save(
                 path,
                 latents=latents,
@@ -109,7 +109,7 @@ def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words, np.ndar
 
 
 @torch.no_grad()
-def _encoded(model: Autoencoder, images: Tensor) -> Tensor:
+def _encoded(encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     images = normalised(images).to(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
-        return model.encode(images).half().cpu()
+        return encode(images).half().cpu()

@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder, on crops of scenes; and stage 4: the same on whole ones, the latents held where they are.
+"""Stages 1 and 2: the autoencoder, on crops of scenes, then on whole ones, the latents held where they are.
 
 Beside the picture's own error, the latent's mean and covariance are pulled to 0 and I (so that the flow model sees
 whitened channels), noise on the latent makes the decoder forgiving, and half-size latents must decode to half-size
@@ -26,7 +26,7 @@ RATE, WARMUP = 2e-3, 60
 NOISE = 0.2
 MOMENTS = 0.02
 HALF_SIZE_EVERY = 4
-FINISH_BATCH, FINISH_RATE, FINISH_NOISE, FINISH_EMA = 4, 1e-3, 0.08, 0.99
+FINISH_BATCH, FINISH_RATE, FINISH_NOISE, FINISH_EMA = 4, 1e-3, 0.15, 0.99
 DRIFT = 0.05
 
 
@@ -87,7 +87,7 @@ def train(folder: Path, steps: int, seed: int) -> Autoencoder:
 
 
 def finish(folder: Path, model: Autoencoder, steps: int, seed: int) -> Autoencoder:
-    """Train on whole scenes while the latents stay near those that the flow model learnt; returns averaged weights.
+    """Train on whole scenes while the latents stay near where crops have put them; returns averaged weights.
 
     Goes on from the checkpoint in `folder`.
     """
