@@ -24,18 +24,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.benchmark_cost import (
+from tools.cost.setting import (
     CONTEXT_DIM,
     POOLED_DIM,
-    BlockClock,
     add_model_arguments,
     build_flux,
     describe_setting,
     parse_arguments,
     sample_one_step,
     start_comfyui,
-    time_row,
 )
+from tools.cost.timing import BlockClock, time_row
 
 GOAL = 0.37
 DOUBLE, SINGLE = 19, 38

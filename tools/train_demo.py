@@ -1,8 +1,8 @@
 """Reproduce the demo model's weights: `python tools/train_demo.py --comfyui PATH`.
 
 Stages: autoencoder on crops, the same on whole scenes, latents of many pictures, flow model with its text encoders,
-export into `demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints when started
-again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
+export into `demo_model/`. Two CPU cores need under 3 h, a GPU minutes. An interrupted run goes on from its checkpoints
+when started again with the same `--work` folder. ComfyUI is needed for its tokenizers only.
 """
 
 from __future__ import annotations

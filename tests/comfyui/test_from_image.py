@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
-from tools.benchmark_cost import peak_bytes
+from tools.cost.memory import peak_bytes
 from tools.scenes import HELD_OUT, scene
 
 from . import settings
