@@ -53,6 +53,7 @@ def from_comfyui(golden: Any, pack_nodes: dict[str, Any], projection: str) -> An
     return pack_nodes["ConceptAttention"].execute(attention, {"samples": sample}, **READ)[-1]
 
 
+@pytest.mark.usefixtures("rounded_exp")
 def test_golden_comfyui_and_diffusers_agree(golden: Any, pack: dict[str, Any]) -> None:
     expected = golden.tensors
     in_diffusers, velocity = from_diffusers(golden, "output")

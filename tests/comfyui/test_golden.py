@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from .helpers import APPLY, READ, conditioning, run_sampler, table_clip
 
 
+@pytest.mark.usefixtures("rounded_exp")
 def test_golden_case(golden: Any, pack: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     config, expected = golden.config, golden.tensors
     words = [f"concept{index}" for index in range(config["concepts"])]
