@@ -30,15 +30,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--vae-last-steps", type=int, default=1050, help="more of them, on whole scenes")
-    for kind, pictures, steps, batch in (
-        ("small", 8000, 7500, 32),
-        ("full", 8000, 9000, 16),
-    ):
-        parser.add_argument(f"--{kind}-pictures", type=int, default=pictures)
-        parser.add_argument(f"--{kind}-steps", type=int, default=steps, help="flow steps, every other one on close-ups")
-        parser.add_argument(f"--{kind}-batch", type=int, default=batch)
-    parser.add_argument("--closeup-pictures", type=int, default=10000)
-    parser.add_argument("--closeup-batch", type=int, default=32)
+    parser.add_argument("--scenes", type=int, default=12000)
+    parser.add_argument("--window", type=int, default=8, help="side of a window in tokens of 16 pixels")
+    parser.add_argument("--window-steps", type=int, default=3000, help="flow steps on windows alone")
+    parser.add_argument("--window-batch", type=int, default=32)
+    parser.add_argument("--whole-steps", type=int, default=11000, help="flow steps, every other one on whole scenes")
+    parser.add_argument("--whole-batch", type=int, default=16)
     parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
     if options.comfyui is None:
@@ -49,16 +46,11 @@ def main() -> None:
     quality = train_vae.psnr(vae, train_vae.pictures(range(HELD_OUT, HELD_OUT + 32), 256))
     print(f"autoencoder {quality:.2f} dB", flush=True)
     tokenizers = Tokenizers(options.comfyui)
-    small = latent_set(options.work, vae, "small", options.small_pictures)
-    closeup = latent_set(options.work, vae, "closeup", options.closeup_pictures)
-    full = latent_set(options.work, vae, "full", options.full_pictures)
-    vocabulary = train_flow.vocabulary_of(small, tokenizers, options.seed)
-    windows = train_flow.Phase(closeup, 0, options.closeup_batch)
-    phases = [
-        train_flow.Phase(small, options.small_steps, options.small_batch, stride=2.0, beside=windows),
-        train_flow.Phase(full, options.full_steps, options.full_batch, beside=windows),
-    ]
-    model, loss = train_flow.train(options.work, phases, tokenizers, vocabulary, options.seed)
+    data = latent_set(options.work, vae, options.scenes)
+    vocabulary = train_flow.vocabulary_of(data, tokenizers, options.seed)
+    windows = train_flow.Phase(options.window_steps, options.window_batch, options.window)
+    phases = [windows, train_flow.Phase(options.whole_steps, options.whole_batch, beside=windows)]
+    model, loss = train_flow.train(options.work, data, phases, tokenizers, vocabulary, options.seed)
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}
     size = export(options.out, vae, model, vocabulary, record)

@@ -106,7 +106,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rotation: Tensor, seen: Tensor | No
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring pairs of features by the position's angles; rotation is (2, L, 128): cosines, sines.
+    """Turn neighbouring pairs of features by the position's angles; rotation is (2, B, 1, L, 128): cosines, sines.
 
     The quarter turn of each pair is a product with a matrix, which a CPU does faster than it shuffles neighbours.
     """
@@ -211,20 +211,20 @@ def time_features(time: Tensor) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
-def rotations(text_length: int, grid: int, stride: float = 1.0) -> Tensor:
-    """Cosines and sines (2, T + grid * grid, 128): text at the origin, patches at (0, row, column).
+def rotations(text_length: int, grid: int, corners: Tensor) -> Tensor:
+    """Cosines and sines (2, B, 1, T + grid * grid, 128): text at the origin, patches at (0, row, column).
 
-    `stride` > 1 spreads a small grid over the positions of a larger one (patch centres agree).
+    corners: (B, 2), row and column of each picture's first patch, so that a window of a picture keeps its place.
     """
-    axis = (torch.arange(grid, dtype=torch.float64) + 0.5) * stride - 0.5
-    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-    places = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1).flatten(0, 1)
-    places = torch.cat((torch.zeros(text_length, 3, dtype=torch.float64), places))
+    axis = torch.arange(grid, dtype=torch.float64)
+    grid_places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).flatten(0, 1)
+    places = torch.zeros(len(corners), text_length + grid * grid, 3, dtype=torch.float64)
+    places[:, text_length:, 1:] = grid_places + corners[:, None]
     angles = [
-        places[:, index, None] * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+        places[..., index, None] * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
         for index, width in enumerate(AXES)
     ]
-    angles = torch.cat(angles, dim=-1).repeat_interleave(2, dim=-1)
+    angles = torch.cat(angles, dim=-1).repeat_interleave(2, dim=-1)[:, None]
     return torch.stack((angles.cos(), angles.sin())).float()
 
 

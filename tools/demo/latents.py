@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +12,18 @@ from einops import reduce
 from torch import Tensor
 
 from .. import captions
-from ..scenes import NOUNS, Scene, scene
+from ..scenes import NOUNS, scene
 from . import common
 from .train_vae import normalised
 from .vae import Autoencoder
 
-SIZES = {"small": 128, "closeup": 128, "full": 256}
-"""Kinds of pictures: whole scenes drawn small, windows of full-size scenes round an object, whole scenes."""
-
+SIZE = 256
 CHUNK = 1000
-FIRST_SEED = {"small": 138_000_000, "closeup": 400_000_000, "full": 266_000_000}
-LEAST_IN_WINDOW = 0.02
+FIRST_SEED = 266_000_000
 PATCH = 16
 """Side of an image token in pixels."""
+LEAST_IN_WINDOW = 0.02
+"""What covers less of a window than this is not named in its caption."""
 
 Words = tuple[list[str], list[str], str]
 
@@ -44,42 +43,50 @@ class LatentSet:
     def captions(self, rng: np.random.Generator, rows: np.ndarray) -> list[str]:
         return [captions.caption(rng, *self.words[row]) for row in rows]
 
+    def window(self, rng: np.random.Generator, row: int, side: int) -> tuple[tuple[int, int], str]:
+        """A window of `side` tokens round one of the picture's objects: its corner (row, column), and a caption.
 
-def latent_set(folder: Path, model: Autoencoder, kind: str, count: int) -> LatentSet:
-    """Latents of `count` pictures of a kind, each kind from scenes of its own, in chunks that are kept in `folder`."""
+        The caption names what is to be seen in the window.
+        """
+        objects, grounds, sky = self.words[row]
+        layout = self.layouts[row].numpy() / 255.0
+        most = layout.shape[0] - side
+        if objects:
+            weights = layout[..., NOUNS.index(objects[rng.integers(len(objects))]) + 1]
+            centre = [(weights * axis).sum() / weights.sum() for axis in np.indices(weights.shape)]
+            corner = [int(np.clip(round(c - side / 2 + rng.uniform(-1.5, 1.5)), 0, most)) for c in centre]
+        else:
+            corner = [int(rng.integers(most + 1)) for _ in range(2)]
+        top, left = corner
+        share = layout[top : top + side, left : left + side].mean(axis=(0, 1))
+        shown = {name for name, part in zip(NOUNS, share[1:], strict=True) if part >= LEAST_IN_WINDOW}
+        named = [[name for name in names if name in shown] for names in (objects, grounds)]
+        return (top, left), captions.caption(rng, *named, sky if sky in shown else "")
+
+
+def latent_set(folder: Path, model: Autoencoder, count: int) -> LatentSet:
+    """Latents of `count` scenes, in chunks that are kept in `folder`."""
     device = common.device()
     model = model.to(device, memory_format=torch.channels_last)
     encode, parts = common.compiled(model.encode), []
     for start in range(0, count, CHUNK):
-        path = folder / f"latents-{kind}-{start}.pt"
+        path = folder / f"latents-{start}.pt"
         if not path.exists():
-            drawn = _pictures(kind, FIRST_SEED[kind] + start)
-            pictures, words, layouts = zip(*(next(drawn) for _ in range(CHUNK)), strict=True)
-            images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+            scenes = [scene(FIRST_SEED + start + index, SIZE) for index in range(CHUNK)]
+            images = torch.from_numpy(np.stack([one.image for one in scenes])).permute(0, 3, 1, 2)
             latents = torch.cat([_encoded(encode, batch.to(device)) for batch in images.split(20)])
             common.save(
                 path,
                 latents=latents,
-                words=[list(one) for one in words],
-                layouts=torch.from_numpy(np.stack(layouts)),
+                words=[[list(one.objects), list(one.grounds), one.sky] for one in scenes],
+                layouts=torch.from_numpy(np.stack([layout(one.labels, one.names) for one in scenes])),
             )
-            print(f"latents {kind}: {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
+            print(f"latents {start + CHUNK}/{count}, std {latents.float().std():.3f}", flush=True)
         parts.append(common.load(path))
     model.to("cpu")
     words = [words for part in parts for words in part["words"]]
     latents, layouts = (torch.cat([part[name] for part in parts])[:count] for name in ("latents", "layouts"))
     return LatentSet(latents, words[:count], layouts)
-
-
-def _pictures(kind: str, seed: int) -> Iterator[tuple[np.ndarray, Words, np.ndarray]]:
-    """Endless pictures `(size, size, 3)` with their words and layouts."""
-    while True:
-        if kind == "closeup":
-            yield from closeups(scene(seed), SIZES[kind])
-        else:
-            one = scene(seed, SIZES[kind])
-            yield one.image, (list(one.objects), list(one.grounds), one.sky), layout(one.labels, one.names)
-        seed += 1
 
 
 def layout(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -90,22 +97,6 @@ def layout(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     noun_of = np.array([0, *(NOUNS.index(name) + 1 for name in names)])
     nouns = np.eye(len(NOUNS) + 1, dtype=np.float32)[noun_of[labels]]
     return (255 * reduce(nouns, "(h p) (w q) n -> h w n", "mean", p=PATCH, q=PATCH)).round().astype(np.uint8)
-
-
-def closeups(one: Scene, size: int) -> Iterator[tuple[np.ndarray, Words, np.ndarray]]:
-    """A window of `size` pixels round every object, named after what is to be seen in it."""
-    rng = np.random.default_rng(one.seed)
-    for index in range(len(one.objects)):
-        rows, columns = np.nonzero(one.labels == index + 1)
-        most = one.labels.shape[0] - size
-        top = int(np.clip(rows.mean() - size / 2 + rng.integers(-24, 25), 0, most))
-        left = int(np.clip(columns.mean() - size / 2 + rng.integers(-24, 25), 0, most))
-        window = one.labels[top : top + size, left : left + size]
-        share = np.bincount(window.ravel(), minlength=len(one.names) + 1)[1:] / window.size
-        seen = {name for name, part in zip(one.names, share, strict=True) if part >= LEAST_IN_WINDOW}
-        objects, grounds = ([name for name in names if name in seen] for names in (one.objects, one.grounds))
-        picture = one.image[top : top + size, left : left + size]
-        yield picture, (objects, grounds, one.sky if one.sky in seen else ""), layout(window, one.names)
 
 
 @torch.no_grad()

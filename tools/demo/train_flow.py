@@ -1,8 +1,8 @@
 """Stage 4: the Flux and its text encoders, by rectified flow on latents and captions.
 
-Whole scenes drawn small teach layout cheaply (their patches sit where those of a full-size picture would), close-ups,
-in turns with them, teach what the nouns look like, and whole scenes at full size, again in turns with close-ups, finish
-the model. The learning rate is constant until it falls to zero over the last part of the last phase.
+Windows round an object, at their true places in the scene, teach what the nouns look like and where things are, at a
+quarter of a whole scene's cost; then whole scenes, in turns with windows, teach how a picture hangs together. The
+learning rate is constant until it falls to zero over the last part of the last phase.
 
 Two small losses beside the flow's own help a model of this size, which would need far more training to get there by
 itself as a full-size Flux does. Linear heads, thrown away after training, name each image token's noun from the image
@@ -43,21 +43,20 @@ NOUNS_ONLY = 0.75
 LAYOUT_BLOCKS = (1, 3)
 LAYOUT_WEIGHT, AGREEMENT_WEIGHT = 0.15, 0.06
 FALL = 0.6
-"""Part of the full-size phase over which the learning rate falls."""
+"""Part of the last phase over which the learning rate falls."""
 SAVE_EVERY = 200
 
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` steps on one set of latents, whose neighbouring patches are `stride` positions apart.
+    """`steps` steps on batches of `batch` whole scenes, or of windows of `window` x `window` tokens.
 
     beside: what every other step uses instead.
     """
 
-    data: LatentSet
     steps: int
     batch: int
-    stride: float = 1.0
+    window: int | None = None
     beside: Phase | None = None
 
 
@@ -97,7 +96,7 @@ def optimisers(model: DemoModel) -> list[torch.optim.Optimizer]:
 
 
 def train(
-    folder: Path, phases: list[Phase], tokenizers: Tokenizers, vocabulary: Vocabulary, seed: int
+    folder: Path, data: LatentSet, phases: list[Phase], tokenizers: Tokenizers, vocabulary: Vocabulary, seed: int
 ) -> tuple[DemoModel, float]:
     """Train, or go on from the checkpoint in `folder`; returns the averaged model on the CPU and its last mean loss."""
     torch.manual_seed(seed)
@@ -117,14 +116,13 @@ def train(
     base_rates = [group["lr"] for optim in optimisers(model) for group in optim.param_groups]
     total = sum(phase.steps for phase in phases)
     clock = time.time()
-    for step, latent, layout, tokens, stride in _batches(phases, batcher, start, seed):
+    for step, batch in _batches(data, phases, batcher, start, seed):
         factor = min((step + 1) / WARMUP, 1.0, (total - step) / (FALL * phases[-1].steps + 1))
         groups = [group for optim in optims for group in optim.param_groups]
         for group, rate in zip(groups, base_rates, strict=True):
             group["lr"] = rate * factor
         rng = np.random.default_rng((seed, step, 1))
-        losses = _losses(model, latent.to(device), layout.to(device), tokens.to(device), stride, rng)
-        loss, layout_loss, agreement_loss = losses
+        loss, layout_loss, agreement_loss = _losses(model, batch.to(device), rng)
         (loss + LAYOUT_WEIGHT * layout_loss + AGREEMENT_WEIGHT * agreement_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
@@ -151,25 +149,49 @@ def train(
     return average.to("cpu").eval(), loss_mean
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Latents (B, 16, 2g, 2g), corners (B or 1, 2) in tokens, layouts (B, g * g, 1 + nouns) that sum to 1, and text."""
+
+    latent: Tensor
+    corners: Tensor
+    layout: Tensor
+    tokens: Tokens
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.latent.to(device), self.corners, self.layout.to(device), self.tokens.to(device))
+
+
 def _batches(
-    phases: list[Phase], batcher: Batcher, start: int, seed: int
-) -> Iterator[tuple[int, Tensor, Tensor, Tokens, float]]:
+    data: LatentSet, phases: list[Phase], batcher: Batcher, start: int, seed: int
+) -> Iterator[tuple[int, Batch]]:
     first = 0
     for phase in phases:
         for step in range(max(start, first), first + phase.steps):
             rng = np.random.default_rng((seed, step))
             part = phase.beside if phase.beside and step % 2 else phase
-            rows = rng.integers(len(part.data.words), size=part.batch)
-            tokens = batcher(part.data.captions(rng, rows), rng, UNKNOWN_WORDS, NOUNS_ONLY)
-            layout = part.data.layouts[rows].flatten(1, 2).float()
-            yield step, part.data.latents[rows].float(), layout / layout.sum(-1, keepdim=True), tokens, part.stride
+            rows = rng.integers(len(data.words), size=part.batch)
+            if part.window is None:
+                latent, layout, texts = data.latents[rows], data.layouts[rows], data.captions(rng, rows)
+                corners = torch.zeros(1, 2)
+            else:
+                side = part.window
+                places, texts = zip(*(data.window(rng, row, side) for row in rows), strict=True)
+                cut = [(row, *place) for row, place in zip(rows, places, strict=True)]
+                latent = torch.stack(
+                    [data.latents[row, :, 2 * y : 2 * (y + side), 2 * x : 2 * (x + side)] for row, y, x in cut]
+                )
+                layout = torch.stack([data.layouts[row, y : y + side, x : x + side] for row, y, x in cut])
+                corners = torch.tensor(places)
+            layout = layout.flatten(1, 2).float()
+            tokens = batcher(texts, rng, UNKNOWN_WORDS, NOUNS_ONLY)
+            yield step, Batch(latent.float(), corners, layout / layout.sum(-1, keepdim=True), tokens)
         first += phase.steps
 
 
-def _losses(
-    model: DemoModel, latent: Tensor, layout: Tensor, tokens: Tokens, stride: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _losses(model: DemoModel, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Mean squared error of the velocity `noise - latent` at logit-normal times, and the two losses beside it."""
+    latent, tokens = batch.latent, batch.tokens
     device, count = latent.device, len(latent)
     time_drawn = 1 / (1 + np.exp(-TIME_SHIFT - rng.standard_normal(count)))
     t = torch.from_numpy(time_drawn).float().to(device)
@@ -181,10 +203,10 @@ def _losses(
         context, pooled = model.text(tokens)
         context, nouns, read = seen_first(context, tokens.nouns, tokens.flux_seen)
         seen = torch.cat((read, read.new_ones(clean.shape[:2])), dim=1)[:, None, None]
-        rotation = rotations(read.shape[1], latent.shape[-1] // 2, stride).to(device)
+        rotation = rotations(read.shape[1], latent.shape[-1] // 2, batch.corners).to(device)
         velocity, streams, outputs = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
-        layout_loss = model.layout_error(streams, layout)
-    agreement_loss = agreement_error(outputs, nouns, layout)
+        layout_loss = model.layout_error(streams, batch.layout)
+    agreement_loss = agreement_error(outputs, nouns, batch.layout)
     return (velocity.float() - (noise - clean)).square().mean(), layout_loss, agreement_loss
 
 
