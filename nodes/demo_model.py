@@ -26,7 +26,7 @@ class ConceptAttentionDemoModel(io.ComfyNode):
             outputs=[
                 io.Model.Output(
                     tooltip="A Flux of 4.7 million parameters, of schnell's kind. Sample 256 x 256 pixels "
-                    "with euler and the simple scheduler, 20 steps, cfg 1."
+                    "with euler and the simple scheduler, 20 steps, cfg 7 and an empty negative prompt."
                 ),
                 io.Clip.Output(tooltip="Flux's own tokenizers with a small T5 and a small CLIP-L."),
                 io.Vae.Output(tooltip="A small autoencoder in Flux's latent format."),

@@ -2,7 +2,7 @@
 
     python tools/sample_demo.py --comfyui ~/ComfyUI
 
-Each caption is sampled as in the workflows: stock KSampler, 20 Euler steps, cfg 4, an empty negative prompt, seeds that
+Each caption is sampled as in the workflows: stock KSampler, 20 Euler steps, cfg 7, an empty negative prompt, seeds that
 are not chosen. The sheet goes to `output/demo_sheet.png`, the captions are printed in its order.
 """
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--pictures", type=int, default=1, help="pictures of each caption, side by side")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--cfg", type=float, default=7.0)
     options = parser.parse_args()
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")

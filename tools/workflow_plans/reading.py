@@ -6,14 +6,14 @@ from typing import Any
 
 from .plan import Item, Plan, shown
 
-PROMPT = "sun, sea, sky"
-CONCEPTS = ("sun", "sea", "sky")
-MASKED = "sun"
+PROMPT = "boat, sea, sky"
+CONCEPTS = ("boat", "sea", "sky")
+MASKED = "boat"
 """Whose mask is shown."""
 BACKGROUND = "background"
-DEMO_SEED = 0
+DEMO_SEED = 2
 STEPS = 20
-DEMO_CFG = 4.0
+DEMO_CFG = 7.0
 """The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""
 
 DEMO_NOTE = """## Concept Attention: the demo
