@@ -107,7 +107,7 @@ def main() -> None:
     if not browser:
         parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
     names = [name for name in (FLUX, DEMO, *RECIPES) if options.only in name]
-    with tempfile.TemporaryDirectory() as folder, Server(options.comfyui, Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, Server(options.comfyui.resolve(), Path(folder)) as server:
         graphs = {}
         with open_front_end(server.url, browser, 2300, 1600) as page:
             for name in names:
