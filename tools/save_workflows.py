@@ -3,7 +3,7 @@
     .venv/bin/python -m tools.save_workflows --comfyui .comfyui/ComfyUI
 
 The workflows are written down in `tools/workflow_plans/`; the front end makes their nodes, wires and arranges them, and
-exports the files. They are then run, for their thumbnails and for the README's screenshot: do that again when the demo
+exports the files. They are then run, for their thumbnails and for the README's pictures: do that again when the demo
 model has changed.
 """
 
@@ -25,13 +25,15 @@ from tools.comfy_server import Graph, Node, Server
 from tools.front_end import export, find_browser, fit_view, open_front_end
 from tools.workflow_plans.build import build
 from tools.workflow_plans.plan import Plan
-from tools.workflow_plans.reading import MASKED, demo, flux
+from tools.workflow_plans.reading import CONCEPTS, MASKED, demo, flux
 from tools.workflow_plans.recipes import RECIPES
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
-SCREENSHOT = WORKFLOWS.parent / "docs" / "images" / "workflow.png"
+IMAGES = WORKFLOWS.parent / "docs" / "images"
 DEMO, FLUX = "Concept Attention Demo", "Concept Attention Flux"
 RECIPE_SHOWS = ("The mask over the picture", "Result")
+DEMO_SHOWS = ("Picture", "Overlay of all concepts", *(f"Heat map: {name}" for name in CONCEPTS), f"Mask: {MASKED}")
+IN_README = tuple(f"Concept Attention {name}" for name in ("Inpaint", "Composite", "Inpaint Soft", "Regional Prompt"))
 
 
 def write(name: str, content: Any) -> None:
@@ -67,16 +69,24 @@ def screenshot(page: Page) -> Image.Image:
     return Image.open(BytesIO(page.screenshot(clip=page.evaluate(BOUNDS)))).convert("RGB")
 
 
-def thumbnail(server: Server, api: dict[str, Any], titles: Sequence[str]) -> Image.Image:
-    """Run a workflow and put what its nodes of these titles show side by side."""
+def pictures(server: Server, api: dict[str, Any], titles: Sequence[str]) -> list[Image.Image]:
+    """Run a workflow; what its nodes of these titles show."""
     result = server.run(Graph(api), timeout=900)
     if not result.ok:
         raise RuntimeError(f"{result.failed_node}: {result.error}")
     nodes = [node for title in titles for node, spec in api.items() if spec["_meta"]["title"] == title]
-    strip = Image.new("RGB", (256 * len(nodes), 256))
-    for index, node in enumerate(nodes):
-        strip.paste(Image.fromarray(result.pictures(Node(node))[0][:256]), (256 * index, 0))
-    return strip
+    return [Image.fromarray(result.pictures(Node(node))[0]) for node in nodes]
+
+
+def arranged(parts: Sequence[Image.Image], columns: int, gap: int, height: int | None = None) -> Image.Image:
+    """Pictures of one width in rows, on white, each cut off at `height` or as high as the highest."""
+    width, height = parts[0].width, height or max(part.height for part in parts)
+    rows = -(-len(parts) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, part in enumerate(parts):
+        row, column = divmod(index, columns)
+        sheet.paste(part.crop((0, 0, width, min(part.height, height))), (column * (width + gap), row * (height + gap)))
+    return sheet
 
 
 def save_picture(target: Path, picture: Image.Image) -> None:
@@ -108,7 +118,7 @@ def main() -> None:
         parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
     names = [name for name in (FLUX, DEMO, *RECIPES) if options.only in name]
     with tempfile.TemporaryDirectory() as folder, Server(options.comfyui.resolve(), Path(folder)) as server:
-        graphs = {}
+        graphs, saved = {}, {}
         with open_front_end(server.url, browser, 2300, 1600) as page:
             for name in names:
                 graphs[name] = save(page, name, (RECIPES | {FLUX: flux, DEMO: demo})[name]())
@@ -122,16 +132,24 @@ def main() -> None:
                     save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
                 elif name == DEMO:
                     run(page)
-                    save_picture(SCREENSHOT, screenshot(page))
+                    save_picture(IMAGES / "workflow.png", screenshot(page))
                     build(page, demo(save=True))
                     nodes = export(page)["output"]
-                    write("api/demo.json", {number: nodes[number] for number in sorted(nodes, key=int)})
+                    saved = {number: nodes[number] for number in sorted(nodes, key=int)}
+                    write("api/demo.json", saved)
                 else:
                     write(f"api/{name}.json", graphs[name])
+        strips = {}
         for name in names:
             if name != FLUX:
                 shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
-                save_picture(WORKFLOWS / f"{name}.jpg", thumbnail(server, graphs[name], ("Picture", *shown)))
+                strips[name] = arranged(pictures(server, graphs[name], ("Picture", *shown)), 3, 0, height=256)
+                save_picture(WORKFLOWS / f"{name}.jpg", strips[name])
+        if DEMO in names:
+            save_picture(IMAGES / "demo.png", arranged(pictures(server, saved, DEMO_SHOWS), len(DEMO_SHOWS), 8))
+        if set(IN_README) <= set(strips):
+            parts = [strips[name].resize((576, 192), Image.Resampling.LANCZOS) for name in IN_README]
+            save_picture(IMAGES / "recipes.jpg", arranged(parts, 2, 12))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from .reading import DEMO_CFG, STEPS
 SCENE = "cloud, sky, grass"
 CONCEPTS = ("cloud", "sky", "grass")
 THING = "cloud"
-SEED = 2
+SEED, REDO_SEED = 1, 5
 PIXELS = 256
 LOADER = Item("model", "ConceptAttentionDemoModel", size=(340, 0))
 MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
@@ -71,7 +71,7 @@ FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], [
 def mask(concept: str, maps: Any = ("read", 3), image: Any = ("picture", 0), **changes: Any) -> list[Item]:
     """The mask of a concept, and its preview."""
     # All of them: the front end hands a new node the values that an earlier one of the same number had.
-    recipe = {"method": "argmax", "grow": 6, "blur": 0, "fill_holes": True, "keep": "largest"}
+    recipe = {"method": "argmax", "grow": 20, "blur": 0, "fill_holes": True, "keep": "largest"}
     inputs = {"maps": maps, "image": image, "concept": concept, **recipe, **changes}
     return [
         Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
@@ -106,18 +106,18 @@ def inpaint() -> Plan:
     items = [
         *first_picture(SCENE, CONCEPTS),
         *mask(THING),
-        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
+        prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
-        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
     ]
     text = """## Inpaint what you name
 
-Makes a picture with a cloud, finds the cloud, and draws balloons in its place.
+Makes a picture with a cloud, finds the cloud, and draws a sun in its place.
 
 1. **Concept Attention** reads the maps of the picture while it is made.
-2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown by some pixels.
+2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room.
 3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
 pixel outside it as it was."""
     return recipe(
@@ -137,7 +137,7 @@ def inpaint_differential() -> Plan:
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("differential", "DifferentialDiffusion", {"model": MODEL}, size=(300, 0)),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
-        sampler("redo", ("differential", 0), ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        sampler("redo", ("differential", 0), ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
     ]
@@ -167,9 +167,9 @@ def inpaint_conditioning() -> Plan:
     items = [
         *first_picture(SCENE, CONCEPTS),
         *mask(THING),
-        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
+        prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("inpainting", "InpaintModelConditioning", inpainting, size=(320, 0)),
-        sampler("redo", MODEL, ("inpainting", 0), ("inpainting", 2), SEED + 1, negative=("inpainting", 1)),
+        sampler("redo", MODEL, ("inpainting", 0), ("inpainting", 2), REDO_SEED, negative=("inpainting", 1)),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
     ]
@@ -257,7 +257,7 @@ def crop_and_stitch() -> Plan:
         Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (300, 0)),
         Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(300, 0)),
         prompt("new prompt", "cloud, sky", "What is in the crop"),
-        sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), SEED + 1, denoise=0.6),
+        sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), REDO_SEED, denoise=0.6),
         picture("redone", ("redo", 0)),
         Item(
             "back",
@@ -310,9 +310,9 @@ def existing_picture() -> Plan:
         Item("read", "ConceptAttentionFromImage", found, size=(340, 360)),
         *mask(THING, ("read", 0)),
         Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(300, 0)),
-        prompt("new prompt", "balloon, sky, grass", "What to draw instead"),
+        prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(300, 0)),
-        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), SEED + 1),
+        sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
     ]

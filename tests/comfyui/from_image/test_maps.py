@@ -94,7 +94,7 @@ def test_the_same_as_in_diffusers(pack: dict[str, Any], vae: Any, comfy: Any) ->
     from conceptattention_core.adapters.diffusers import ConceptAttention
     from conceptattention_core.adapters.diffusers_demo import load_demo_pipeline
 
-    pixels = torch.from_numpy(scene(HELD_OUT, 64).image).float() / 255
+    pixels = torch.from_numpy(scene(HELD_OUT, 64).image.copy()).float() / 255
     model = comfy.sd.load_diffusion_model(str(DEMO_FOLDER / FLUX_FILE), model_options={"dtype": torch.float32})
     demo_clip = pack["ConceptAttentionDemoModel"].execute()[1]
     changes = {"prompt": "a house on the grass", "noise_level": 0.4, "seed": 5, "noise_samples": 2}
