@@ -92,7 +92,8 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
         pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
     )
     warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
-    cfg = options.cfg or (DEMO_CFG if options.model == DEMO else 1.0)
+    default_cfg = DEMO_CFG if options.model == DEMO else 1.0
+    cfg = default_cfg if options.cfg is None else options.cfg
     with attention:
         image = pipe(
             prompt=options.prompt,

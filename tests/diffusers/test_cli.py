@@ -34,6 +34,20 @@ def test_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @NEEDS_DEMO
+def test_the_demo_model_gets_real_guidance(tmp_path: Path) -> None:
+    """Seven is its default, one is none, and what is recorded is the prompt's half either way."""
+    call = ["generate", "a house", "--concepts", "house, sky", "--steps", "2", "--size", "64"]
+    made = {}
+    for name, cfg in (("default", []), ("seven", ["--cfg", "7"]), ("none", ["--cfg", "1"])):
+        assert main([*call, *cfg, "--out", str(tmp_path / name)]) == 0
+        maps = load_maps(tmp_path / name / "maps.safetensors")
+        made[name] = np.array(Image.open(tmp_path / name / "picture.png")), maps.scores
+    assert np.array_equal(made["default"][0], made["seven"][0])
+    assert np.abs(made["none"][0].astype(int) - made["seven"][0]).mean() > 2
+    assert torch.equal(made["none"][1][0], made["seven"][1][0])  # the same noise, before guidance has moved anything
+
+
+@NEEDS_DEMO
 def test_encode(tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(photo)
