@@ -28,14 +28,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "output" / "train_demo", help="folder for checkpoints")
     parser.add_argument("--out", type=Path, default=ROOT / "demo_model", help="folder for the finished files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--vae-last-steps", type=int, default=1050, help="more of them, on whole scenes")
+    parser.add_argument("--vae-steps", type=int, default=1600)
+    parser.add_argument("--vae-last-steps", type=int, default=900, help="more of them, on whole scenes")
     parser.add_argument("--scenes", type=int, default=12000)
     parser.add_argument("--window", type=int, default=8, help="side of a window in tokens of 16 pixels")
-    parser.add_argument("--window-steps", type=int, default=3000, help="flow steps on windows alone")
+    parser.add_argument("--window-steps", type=int, default=2000, help="flow steps on windows")
     parser.add_argument("--window-batch", type=int, default=32)
-    parser.add_argument("--whole-steps", type=int, default=11000, help="flow steps, every other one on whole scenes")
+    parser.add_argument("--whole-steps", type=int, default=5000, help="flow steps on whole scenes")
+    parser.add_argument("--last-steps", type=int, default=9000, help="more of them, at noisier times")
     parser.add_argument("--whole-batch", type=int, default=16)
+    parser.add_argument("--time-shifts", type=float, nargs=3, default=(1.1, 1.1, 1.5), help="of the three flow phases")
     parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
     if options.comfyui is None:
@@ -48,8 +50,10 @@ def main() -> None:
     tokenizers = Tokenizers(options.comfyui)
     data = latent_set(options.work, vae, options.scenes)
     vocabulary = train_flow.vocabulary_of(data, tokenizers, options.seed)
-    windows = train_flow.Phase(options.window_steps, options.window_batch, options.window)
-    phases = [windows, train_flow.Phase(options.whole_steps, options.whole_batch, beside=windows)]
+    steps = (options.window_steps, options.whole_steps, options.last_steps)
+    batches = (options.window_batch, options.whole_batch, options.whole_batch)
+    windows = (options.window, None, None)
+    phases = [train_flow.Phase(*phase) for phase in zip(steps, batches, options.time_shifts, windows, strict=True)]
     model, loss = train_flow.train(options.work, data, phases, tokenizers, vocabulary, options.seed)
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}
