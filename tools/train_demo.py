@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--window-batch", type=int, default=32)
     parser.add_argument("--whole-steps", type=int, default=5000, help="flow steps on whole scenes")
     parser.add_argument("--last-steps", type=int, default=9000, help="more of them, at noisier times")
+    parser.add_argument("--all-blocks-steps", type=int, default=1400, help="and more, agreement in every double block")
     parser.add_argument("--whole-batch", type=int, default=16)
-    parser.add_argument("--time-shifts", type=float, nargs=3, default=(1.1, 1.1, 1.5), help="of the three flow phases")
     parser.add_argument("--note", default="", help="kept in the files' metadata, beside these options")
     options = parser.parse_args()
     if options.comfyui is None:
@@ -50,10 +50,13 @@ def main() -> None:
     tokenizers = Tokenizers(options.comfyui)
     data = latent_set(options.work, vae, options.scenes)
     vocabulary = train_flow.vocabulary_of(data, tokenizers, options.seed)
-    steps = (options.window_steps, options.whole_steps, options.last_steps)
-    batches = (options.window_batch, options.whole_batch, options.whole_batch)
-    windows = (options.window, None, None)
-    phases = [train_flow.Phase(*phase) for phase in zip(steps, batches, options.time_shifts, windows, strict=True)]
+    batch = options.whole_batch
+    phases = [
+        train_flow.Phase(options.window_steps, options.window_batch, 1.1, options.window),
+        train_flow.Phase(options.whole_steps, batch, 1.1),
+        train_flow.Phase(options.last_steps, batch, 1.5, fall=0.9),
+        train_flow.Phase(options.all_blocks_steps, batch, 1.5, rate=0.3, fall=1.0, agreement_blocks=tuple(range(6))),
+    ]
     model, loss = train_flow.train(options.work, data, phases, tokenizers, vocabulary, options.seed)
     recipe = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {"command": "python tools/train_demo.py", "recipe": recipe, "flow_loss": loss, "vae_psnr_db": quality}

@@ -2,15 +2,15 @@
 
 Windows round an object, at their true places in the scene, teach what the nouns look like and where things are, at a
 quarter of a whole scene's cost; then whole scenes alone teach how a picture hangs together (a window has its thing in
-the middle: in turns with them, a model puts things everywhere). The learning rate is constant until it falls to zero
-over the last part of the last phase.
+the middle: in turns with them, a model puts things everywhere).
 
 Two small losses beside the flow's own help a model of this size, which would need far more training to get there by
 itself as a full-size Flux does. Linear heads, thrown away after training, name each image token's noun from the image
 stream behind two of the blocks: pictures form sooner when the features that make them mean something (REPA, arXiv
 2410.06940, with our labels for its encoder). And the attention outputs of a caption's nouns are to agree with those of
-the patches that show them, in all but the first two double blocks. So the demo's concept maps are partly taught: they
-test this pack, and are no evidence for the paper's claim that such maps come about by themselves.
+the patches that show them: in the later double blocks, and at the very end in all of them, so that the mean over all is
+worth reading. So the demo's concept maps are partly taught: they test this pack, and are no evidence for the paper's
+claim that such maps come about by themselves.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ UNKNOWN_WORDS = 0.1
 ZERO_POOLED = 0.75
 NOUNS_ONLY = 0.75
 LAYOUT_BLOCKS = (1, 3)
-AGREEMENT_BLOCKS = (2, 3, 4, 5)
 LAYOUT_WEIGHT, AGREEMENT_WEIGHT = 0.15, 0.06
-FALL = 0.9
-"""Part of the last phase over which the learning rate falls."""
 SAVE_EVERY = 200
 
 
@@ -56,12 +53,21 @@ class Phase:
     time_shift: mean of the logit of the times learnt. A thing covers some thousand latent values, so that where it is
     shows through noise of t = 0.9: what a picture is made of is decided there, in the first quarter of a sampler's
     steps, and for it a phase must look there, once the things themselves are known.
+    rate: of the learning rates; fall: over which last part of the phase they fall to zero.
+    agreement_blocks: the double blocks whose attention outputs are to agree with the nouns' places.
     """
 
     steps: int
     batch: int
     time_shift: float
     window: int | None = None
+    rate: float = 1.0
+    fall: float = 0.0
+    agreement_blocks: tuple[int, ...] = (2, 3, 4, 5)
+
+    def factor(self, left: int) -> float:
+        """What the learning rates are multiplied by with `left` of the phase's steps to go."""
+        return self.rate * min(1.0, left / (self.fall * self.steps + 1)) if self.fall else self.rate
 
 
 class DemoModel(nn.Module):
@@ -120,8 +126,8 @@ def train(
     base_rates = [group["lr"] for optim in optimisers(model) for group in optim.param_groups]
     total = sum(phase.steps for phase in phases)
     clock = time.time()
-    for step, batch in _batches(data, phases, batcher, start, seed):
-        factor = min((step + 1) / WARMUP, 1.0, (total - step) / (FALL * phases[-1].steps + 1))
+    for step, factor, batch in _batches(data, phases, batcher, start, seed):
+        factor *= min((step + 1) / WARMUP, 1.0)
         groups = [group for optim in optims for group in optim.param_groups]
         for group, rate in zip(groups, base_rates, strict=True):
             group["lr"] = rate * factor
@@ -155,23 +161,25 @@ def train(
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 16, 2g, 2g), corners (B or 1, 2) in tokens, layouts (B, g * g, 1 + nouns) that sum to 1, and text."""
+    """Latents (B, 16, 2g, 2g), corners (B or 1, 2) in tokens, layouts (B, g * g, 1 + nouns) that sum to 1, and text.
+
+    phase: the one that it is learnt in.
+    """
 
     latent: Tensor
     corners: Tensor
     layout: Tensor
     tokens: Tokens
-    time_shift: float
+    phase: Phase
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(
-            self.latent.to(device), self.corners, self.layout.to(device), self.tokens.to(device), self.time_shift
-        )
+        return Batch(self.latent.to(device), self.corners, self.layout.to(device), self.tokens.to(device), self.phase)
 
 
 def _batches(
     data: LatentSet, phases: list[Phase], batcher: Batcher, start: int, seed: int
-) -> Iterator[tuple[int, Batch]]:
+) -> Iterator[tuple[int, float, Batch]]:
+    """Number of the step, factor of the learning rates, batch."""
     first = 0
     for phase in phases:
         for step in range(max(start, first), first + phase.steps):
@@ -192,7 +200,8 @@ def _batches(
             layout = layout.flatten(1, 2).float()
             tokens = batcher(texts, rng, UNKNOWN_WORDS, NOUNS_ONLY)
             layout = layout / layout.sum(-1, keepdim=True)
-            yield step, Batch(latent.float(), corners, layout, tokens, phase.time_shift)
+            factor = phase.factor(first + phase.steps - step)
+            yield step, factor, Batch(latent.float(), corners, layout, tokens, phase)
         first += phase.steps
 
 
@@ -200,7 +209,7 @@ def _losses(model: DemoModel, batch: Batch, rng: np.random.Generator) -> tuple[T
     """Mean squared error of the velocity `noise - latent` at logit-normal times, and the two losses beside it."""
     latent, tokens = batch.latent, batch.tokens
     device, count = latent.device, len(latent)
-    time_drawn = 1 / (1 + np.exp(-batch.time_shift - TIME_SPREAD * rng.standard_normal(count)))
+    time_drawn = 1 / (1 + np.exp(-batch.phase.time_shift - TIME_SPREAD * rng.standard_normal(count)))
     t = torch.from_numpy(time_drawn).float().to(device)
     keep = torch.from_numpy(rng.random(count) >= ZERO_POOLED).float().to(device)
     clean = patchify(latent)
@@ -213,7 +222,7 @@ def _losses(model: DemoModel, batch: Batch, rng: np.random.Generator) -> tuple[T
         rotation = rotations(read.shape[1], latent.shape[-1] // 2, batch.corners).to(device)
         velocity, streams, outputs = model.flux(mixed, context, pooled * keep[:, None], t, rotation, seen)
         layout_loss = model.layout_error(streams, batch.layout)
-    agreement_loss = agreement_error([outputs[block] for block in AGREEMENT_BLOCKS], nouns, batch.layout)
+    agreement_loss = agreement_error([outputs[block] for block in batch.phase.agreement_blocks], nouns, batch.layout)
     return (velocity.float() - (noise - clean)).square().mean(), layout_loss, agreement_loss
 
 
