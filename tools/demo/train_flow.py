@@ -2,7 +2,7 @@
 
 Windows round an object, at their true places in the scene, teach what the nouns look like and where things are, at a
 quarter of a whole scene's cost; then whole scenes alone teach how a picture hangs together (a window has its thing in
-the middle: in turns with them, a model puts things everywhere).
+the middle, which a whole scene need not).
 
 Two small losses beside the flow's own help a model of this size, which would need far more training to get there by
 itself as a full-size Flux does. Linear heads, thrown away after training, name each image token's noun from the image
