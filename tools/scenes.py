@@ -19,8 +19,8 @@ HELD_OUT = 1_000_000_000
 """First held-out seed: training seeds are below it, tests and benchmarks start here."""
 
 CELLS = 16
-"""Things and grounds lie on a grid of so many cells a side, an image token of 256 pixel wide pictures each, so that the
-same thing often looks the same to a Flux: a small one learns it in a tenth of the time."""
+"""Things and grounds lie on a grid of so many cells a side, one image token of a 256 pixel wide picture each, so that
+the same thing often looks the same to a Flux, which a small one learns sooner."""
 SUPERSAMPLE = 4
 LEAST_VISIBLE = 0.006
 """A thing that covers less of the picture than this is not named (its pixels become "other")."""
