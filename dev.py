@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tools.environment import BASE, PYTHON, ROOT, Failure, Line, fresh_log, prepare, reason, stop
+from tools.server.environment import BASE, PYTHON, ROOT, Failure, Line, fresh_log, prepare, reason, stop
 
 PICTURES = ROOT / "output" / "demo"
 
@@ -129,7 +129,8 @@ def demo(options: argparse.Namespace, extra: list[str]) -> int:
         raise Failure(f"there is no workflow {options.workflow}")
     comfyui = prepare()
     shutil.rmtree(PICTURES, ignore_errors=True)
-    command = ["tools.run_workflow", options.workflow.resolve(), "--output", PICTURES, "--saved", BASE / "output"]
+    command = ["tools.server.run_workflow", options.workflow.resolve(), "--output", PICTURES]
+    command += ["--saved", BASE / "output"]
     # Nodes that call remote services take a third of the start, and cannot be in the demo.
     with Server(comfyui, options.port, ["--disable-api-nodes", *extra]) as server, tempfile.TemporaryFile() as errors:
         if run_module([*command, "--url", server.url], stderr=errors):

@@ -19,7 +19,7 @@ from typing import Any, get_args
 from PIL import Image
 
 from .concepts import TokenPooling
-from .mask import MaskMethod
+from .masks.methods import MaskMethod
 from .scores import PROJECTIONS
 from .views import ConceptMaps
 
@@ -84,7 +84,7 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
     import torch
 
     from .adapters.diffusers import ConceptAttention
-    from .adapters.diffusers_load import load_pipeline
+    from .adapters.diffusers.load import load_pipeline
 
     pipe = load_pipeline(options.model, options.device, offload=options.offload)
     height, width = picture_size(options) or (FULL_SIZE, FULL_SIZE)
@@ -114,7 +114,7 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
 def run_encode(options: argparse.Namespace) -> list[Path]:
     """Write the maps of an existing picture."""
     from .adapters.diffusers import ConceptAttention
-    from .adapters.diffusers_load import load_pipeline
+    from .adapters.diffusers.load import load_pipeline
 
     with Image.open(options.picture) as file:
         image = file.convert("RGB")
@@ -152,7 +152,7 @@ def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
 def warn_of_unknown_words(options: argparse.Namespace, pipe: Any, text: str) -> None:
     """The demo model knows some thirty words; say so rather than let it look broken."""
     if options.model == DEMO:
-        from .adapters.diffusers_demo import unknown_words
+        from .adapters.diffusers.demo import unknown_words
 
         if unknown := list(dict.fromkeys(unknown_words(pipe, text.replace(",", " ")))):
             print(f"The demo model does not know: {', '.join(unknown)}.", file=sys.stderr)
@@ -168,7 +168,7 @@ def write_maps(options: argparse.Namespace, maps: ConceptMaps, image: Image.Imag
         name = name if f"mask-{name}" not in pictures else f"{name}-{len(pictures)}"
         pictures[f"heatmap-{name}"] = maps.heatmap(concept, size)
         pictures[f"mask-{name}"] = maps.mask(
-            concept, options.mask, threshold=options.threshold, size=size, output="pil"
+            concept, options.mask, image=image, threshold=options.threshold, output="pil"
         )
     written = [options.out / f"{name}.png" for name in pictures]
     for path, picture in zip(written, pictures.values(), strict=True):

@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal, TypeGuard, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from .heatmap import heatmap_picture, image_batch, overlay_picture
+from .images import Output, Picture, image_batch, picture_tensor, to_output, to_pil
 from .maps import ConceptAttentionMaps, resize_maps
-from .mask import (
-    MaskMethod,
-    argmax_mask,
-    mean_threshold,
-    otsu_threshold,
-    percentile_threshold,
-    ramp_mask,
-    threshold_mask,
-)
-from .presence import presence
+from .masks.methods import MaskMethod
+from .masks.presence import presence
+from .masks.recipe import MaskRecipe, make_mask
+from .pictures.heatmap import heatmap_picture, overlay_picture
 from .storage import load_maps, save_maps
-
-Output = Literal["torch", "numpy", "pil"]
-Picture = Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -76,69 +66,45 @@ class ConceptMaps:
     @overload
     def mask(
         self,
-        concept: str,
+        concept: str = ...,
         method: MaskMethod = ...,
         *,
-        threshold: float = ...,
-        softness: float = ...,
-        percentile: float = ...,
+        image: Picture | None = ...,
         size: tuple[int, int] | None = ...,
         output: Literal["torch"] = ...,
-        **blocks: Any,
+        **recipe: Any,
     ) -> Tensor: ...
 
     @overload
     def mask(
-        self, concept: str, method: MaskMethod = ..., *, output: Literal["numpy"], **settings: Any
+        self, concept: str = ..., method: MaskMethod = ..., *, output: Literal["numpy"], **recipe: Any
     ) -> np.ndarray: ...
 
     @overload
     def mask(
-        self, concept: str, method: MaskMethod = ..., *, output: Literal["pil"], **settings: Any
+        self, concept: str = ..., method: MaskMethod = ..., *, output: Literal["pil"], **recipe: Any
     ) -> Image.Image: ...
 
     def mask(
         self,
-        concept: str,
+        concept: str = "",
         method: MaskMethod = "mean",
         *,
-        threshold: float = 0.5,
-        softness: float = 0.1,
-        percentile: float = 80.0,
+        image: Picture | None = None,
         size: tuple[int, int] | None = None,
         output: Output = "torch",
-        **blocks: Any,
+        **recipe: Any,
     ) -> Picture:
-        """One concept's mask, ``(H, W)`` float32 0..1 (PIL: mode L, 0..255).
+        """The mask that Concept Attention Mask makes in ComfyUI, ``(H, W)`` float32 0..1 (PIL: mode L, 0..255).
 
-        method: ``mean`` (above the map's own mean, the paper's), ``otsu`` (the best cut between two groups of values),
-        ``percentile`` (above this part of the map, 0..100), ``threshold`` (above `threshold`), ``soft`` (a ramp of
-        width `softness` around `threshold`), or ``argmax`` (stronger than every other concept). Thresholds are
-        measured on the token grid and applied in pixels.
-        size: ``(H, W)`` wanted, the picture's by default. blocks: `first_block`, `last_block`, `temperature`.
-        Raises ValueError on an unknown concept or method.
+        concept: a name, or several: ``tree + house - door``; empty: the first. method and `recipe`: the fields of
+        `MaskRecipe`, such as `threshold`, `percentile`, `grow`, `blur`, `keep`, `min_presence`, `first_block`.
+        image: the picture, whose edges the mask is moved to. size: ``(H, W)`` wanted; by default the picture's, and
+        without one the maps' own. Raises ValueError on an unknown concept or method.
         """
-        index = self.raw.index(concept)
-        coarse = self._shares(**blocks)
-        shares = resize_maps(coarse, self.raw.image_size, size or self.raw.image_size)
-        share = shares[:, index]
-        if method == "mean":
-            mask = threshold_mask(share, mean_threshold(coarse[:, index]))
-        elif method == "otsu":
-            mask = threshold_mask(share, otsu_threshold(coarse[:, index]))
-        elif method == "percentile":
-            mask = threshold_mask(share, percentile_threshold(coarse[:, index], percentile))
-        elif method == "threshold":
-            mask = threshold_mask(share, threshold)
-        elif method == "soft":
-            mask = ramp_mask(share, threshold, softness)
-        elif method == "argmax":
-            mask = argmax_mask(shares, index)
-        else:
-            raise ValueError(
-                f"There is no mask method '{method}': choose mean, otsu, percentile, threshold, soft or argmax."
-            )
-        return to_output(mask[0], output)
+        picture = None if image is None else picture_tensor(image)
+        made = make_mask(self._one(), MaskRecipe(concept, method=method, **recipe), picture, size)
+        return to_output(made.mask[0], output)
 
     def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:
         """One concept's share in colours, on the absolute scale 0 (dark) to 1 (pale). size: ``(H, W)``."""
@@ -174,35 +140,3 @@ class ConceptMaps:
         if len(self) != 1:
             raise ValueError(f"These are the maps of {len(self)} pictures. Say which one: maps[0], maps[1] ...")
         return self.raw
-
-
-def picture_tensor(image: Picture) -> Tensor:
-    """A picture as ``(1, H, W, 3)`` float32 0..1.
-
-    image: PIL, or an array or tensor ``(H, W, 3 or 4)``, 0..1 or uint8. Raises ValueError on another shape.
-    """
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))) if _is_pil(image) else torch.as_tensor(image)
-    if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
-        raise ValueError(f"A picture is (height, width, 3), not {tuple(pixels.shape)}: one, with channels last.")
-    scale = 255 if pixels.dtype == torch.uint8 else 1
-    return pixels[None, ..., :3].float().cpu() / scale
-
-
-def _is_pil(image: Picture) -> TypeGuard[Image.Image]:
-    return isinstance(image, Image.Image)
-
-
-def to_pil(pixels: Tensor) -> Image.Image:
-    """``(H, W)`` or ``(H, W, 3)`` 0..1 to a PIL picture of mode L or RGB."""
-    return Image.fromarray((pixels * 255).round().clamp(0, 255).to(torch.uint8).numpy())
-
-
-def to_output(pixels: Tensor, output: Output) -> Picture:
-    """A map as torch, numpy or PIL. Raises ValueError on any other word."""
-    if output == "torch":
-        return pixels
-    if output == "numpy":
-        return pixels.numpy()
-    if output == "pil":
-        return to_pil(pixels)
-    raise ValueError(f"There is no output '{output}': choose torch, numpy or pil.")

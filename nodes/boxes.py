@@ -8,8 +8,8 @@ from dataclasses import asdict
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
 from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 

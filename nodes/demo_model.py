@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..conceptattention_core.adapters.comfy_demo import load_demo_flux
+from ..conceptattention_core.adapters.comfy.demo import load_demo_flux
 from .types import CATEGORY
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.adapters.comfy_clip import encode_concepts
-from ..conceptattention_core.adapters.comfy_encode import encode_picture
-from ..conceptattention_core.adapters.comfy_flux import require_flux
+from ..conceptattention_core.adapters.comfy.encode import encode_picture
+from ..conceptattention_core.adapters.comfy.families.flux import require_flux
+from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
 from .types import CATEGORY, ConceptAttentionMapsType

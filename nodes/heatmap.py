@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.colormaps import COLOR_MAPS
-from ..conceptattention_core.heatmap_layouts import (
+from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.pictures.colormaps import COLOR_MAPS
+from ..conceptattention_core.pictures.layouts import (
     LAYOUTS,
     SCALES,
     HeatmapStyle,
@@ -15,7 +16,6 @@ from ..conceptattention_core.heatmap_layouts import (
     choose_concepts,
     draw_heatmaps,
 )
-from ..conceptattention_core.maps import ConceptAttentionMaps
 from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 

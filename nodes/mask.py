@@ -7,10 +7,10 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.heatmap import image_batch
+from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps
-from ..conceptattention_core.mask_recipe import MaskRecipe, make_mask
-from ..conceptattention_core.preview import mask_preview
+from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
+from ..conceptattention_core.pictures.preview import mask_preview
 from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
@@ -153,7 +153,7 @@ class ConceptAttentionMask(io.ComfyNode):
             min_presence=min_presence,
             first_block=first_block,
             last_block=last_block,
-            softmax_temperature=softmax_temperature,
+            temperature=softmax_temperature,
             refine_edges=refine_edges,
             **method,
             min_area=min_area,

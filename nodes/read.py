@@ -5,9 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.heatmap import heatmap_picture, image_batch, overlay_picture
+from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import resize_maps
-from ..conceptattention_core.mask import ramp_mask
+from ..conceptattention_core.masks.methods import ramp_mask
+from ..conceptattention_core.pictures.heatmap import heatmap_picture, overlay_picture
 from ..conceptattention_core.record import RunStore
 from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType

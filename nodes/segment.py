@@ -9,10 +9,11 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ..conceptattention_core.heatmap import image_batch, overlay_picture
+from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
-from ..conceptattention_core.refine import refine_maps
-from ..conceptattention_core.regions import fill_label_holes, merge_small
+from ..conceptattention_core.masks.edges import refine_maps
+from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
+from ..conceptattention_core.pictures.heatmap import overlay_picture
 from .inputs import saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 

@@ -6,7 +6,7 @@ import hashlib
 
 from comfy_api.latest import io, ui
 
-from ..conceptattention_core.adapters.comfy_files import find_maps_file, list_maps_files, new_maps_file
+from ..conceptattention_core.adapters.comfy.files import find_maps_file, list_maps_files, new_maps_file
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.storage import load_maps, save_maps
 from .types import CATEGORY, ConceptAttentionMapsType

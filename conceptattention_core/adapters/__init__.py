@@ -1,1 +1,1 @@
-"""One file for each host: it says where that host keeps the text stream, the image keys and values, and the grid."""
+"""One room for each host: comfy and diffusers. In each, `families/` holds a file for each kind of model."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..colors import concept_colors
-from ..legend import INK, PAPER
+from ..pictures.colors import concept_colors
+from ..pictures.legend import INK, PAPER
 
 GRID = (222, 222, 218)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, FONT = 760, 460, 74, 24, 60, 62, 15

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..adapters.diffusers_load import default_device, load_pipeline
+from ..adapters.diffusers.load import default_device, load_pipeline
 from .ablate import ABLATIONS, Ablation, all_methods, grid
 from .datasets import Dataset
 from .method import Method

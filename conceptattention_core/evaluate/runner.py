@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..adapters.diffusers_encode import Reading, prepare_picture, read_picture
-from ..adapters.diffusers_text import encode_concepts
+from ..adapters.diffusers.encode import Reading, prepare_picture, read_picture
+from ..adapters.diffusers.text import encode_concepts
 from ..concepts import Concepts, TokenPooling, join_concepts
 from .datasets import Sample
 from .method import Method

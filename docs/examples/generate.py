@@ -25,7 +25,7 @@ if len(sys.argv) > 1:
     pipe.enable_model_cpu_offload()
     size, steps = 1024, 28
 else:
-    from conceptattention_core.adapters.diffusers_demo import load_demo_pipeline
+    from conceptattention_core.adapters.diffusers.demo import load_demo_pipeline
 
     pipe, size, steps = load_demo_pipeline(), 256, 8
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
-from tools.comfy_server import Result, Server
-from tools.front_end import find_browser, fit_view, open_front_end
+from tools.server.comfy_server import Result, Server
+from tools.server.front_end import find_browser, fit_view, open_front_end
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", Path(__file__).resolve().parents[2] / ".comfyui" / "ComfyUI"))
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"

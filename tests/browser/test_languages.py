@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tools.front_end import wait_for_start
+from tools.server.front_end import wait_for_start
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tools.comfy_server import PACK, Graph
+from tools.server.comfy_server import PACK, Graph
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +21,7 @@ MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !Lite
 
 def test_the_template_browser_lists_every_workflow(front_end: Any) -> None:
     assert sorted(front_end.server.json("/workflow_templates")[PACK]) == NAMES
-    assert sorted(file.stem for file in WORKFLOWS.glob("*.jpg")) == NAMES, "a thumbnail each: `tools.save_workflows`"
+    assert sorted(file.stem for file in WORKFLOWS.glob("*.jpg")) == NAMES, "a thumbnail each: `tools.workflows.save`"
     for name in NAMES:
         path = f"/api/workflow_templates/{PACK}/{name.replace(' ', '%20')}"
         assert front_end.server.json(f"{path}.json") == json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))

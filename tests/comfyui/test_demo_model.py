@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from tools.scenes import HELD_OUT, scene
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "demo_model").glob("*.safetensors"))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.adapters.diffusers_demo import load_demo_pipeline
-from conceptattention_core.adapters.diffusers_encode import encode_latent, image_ids, pack
-from tools.captions import caption
-from tools.scenes import HELD_OUT, scene
+from conceptattention_core.adapters.diffusers.demo import load_demo_pipeline
+from conceptattention_core.adapters.diffusers.encode import encode_latent, image_ids, pack
+from conceptattention_core.evaluate.datasets.scenes.captions import caption
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
-from conceptattention_core.adapters.diffusers_encode import image_ids
-from conceptattention_core.adapters.diffusers_encode import pack as to_tokens
-from conceptattention_core.adapters.diffusers_weights import build_flux
+from conceptattention_core.adapters.diffusers.encode import image_ids
+from conceptattention_core.adapters.diffusers.encode import pack as to_tokens
+from conceptattention_core.adapters.diffusers.weights import build_flux
 
 from .conftest import recipe_weights
 from .helpers import APPLY, READ, conditioning, run_sampler, table_clip

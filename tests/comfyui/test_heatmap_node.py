@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.colormaps import color_map
 from conceptattention_core.maps import resize_maps
+from conceptattention_core.pictures.colormaps import color_map
 
 from .graphs import apply, empty_latent, ksampler, prompt, read_maps, tiny_flux
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tools.save_locales import definitions
+from tools.package.locales import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = (
@@ -37,7 +37,7 @@ def infos(pack: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_english_locale_is_complete(infos: dict[str, dict[str, Any]]) -> None:
     saved = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert saved == definitions(infos), "run `python -m tools.save_locales` on a server"
+    assert saved == definitions(infos), "run `python -m tools.package.locales` on a server"
 
 
 @pytest.mark.parametrize("language", ["en", *SCRIPTS])

@@ -188,7 +188,7 @@ def test_every_method_by_the_executor(host: Host, method: str) -> None:
     assert_close(preview[outside], kept["kept picture"][outside].clamp(0, 1))
     assert not (mask == 1).any() or (preview[mask == 1] - kept["kept picture"][mask == 1]).abs().mean() > 0.05
     # The same recipe by the core: the sockets' values arrive where they belong.
-    core = import_module(type(kept["kept maps"]).__module__.replace(".maps", ".mask_recipe"))
+    core = import_module(type(kept["kept maps"]).__module__.replace(".maps", ".masks.recipe"))
     knobs = {name.removeprefix("method."): value for name, value in METHODS[method].items()}
     recipe = core.MaskRecipe(
         "sky + house - grass", method=method, keep=3, min_area=0.5, fill_holes=True, grow=2, blur=3, **knobs

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tools.benchmark_quality import Agreement, ceiling_shares
-from tools.scenes import HELD_OUT, Scene, scene
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, Scene, scene
+from tools.benchmarks.quality import Agreement, ceiling_shares
 
 SEGMENT = {
     "concept": "",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptattention_core.boxes import Region, concept_prompt, find_regions, padded_region, surest_points
+from conceptattention_core.masks.boxes import Region, concept_prompt, find_regions, padded_region, surest_points
 
 H, W = 120, 200
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptattention_core.colormaps import COLOR_MAPS, color_map
+from conceptattention_core.pictures.colormaps import COLOR_MAPS, color_map
 
 TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566]])
 TO_LMS = np.concatenate([TO_LMS, [[0.0883024619, 0.2817188376, 0.6299787005]]])

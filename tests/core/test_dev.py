@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 import dev
-from conceptattention_core.colors import concept_colors
-from tools import environment, run_workflow
+from conceptattention_core.pictures.colors import concept_colors
+from tools.server import environment, run_workflow
+
+EARLY = ("dev.py", "tools/__init__.py", "tools/server/__init__.py", "tools/server/environment.py")
 
 
-@pytest.mark.parametrize("name", ["dev.py", "tools/__init__.py", "tools/environment.py"])
+@pytest.mark.parametrize("name", EARLY)
 def test_old_pythons_can_parse_it_to_be_told(name: str) -> None:
     ast.parse((environment.ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 

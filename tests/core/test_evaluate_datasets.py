@@ -13,8 +13,8 @@ from conceptattention_core.evaluate.datasets import Sample
 from conceptattention_core.evaluate.datasets.folder import open_folder
 from conceptattention_core.evaluate.datasets.imagenet_segmentation import open_imagenet_segmentation, read_synsets
 from conceptattention_core.evaluate.datasets.scenes import open_scenes
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, NOUNS, scene
 from conceptattention_core.evaluate.datasets.voc import NAMES, open_voc
-from tools.scenes import HELD_OUT, NOUNS, scene
 
 RNG = np.random.default_rng(0)
 
@@ -180,9 +180,6 @@ def test_missing_data_is_one_line_that_says_what_to_do(
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"pip install h5py$"):
         open_imagenet_segmentation(mat, words)
-    monkeypatch.setitem(sys.modules, "tools.scenes", None)
-    with pytest.raises(ValueError, match="clone of the repository"):
-        open_scenes(1, 64)
     with pytest.raises(FileNotFoundError, match=r"val\.txt.*VOCdevkit/VOC2012 as --data"):
         open_voc(tmp_path / "nowhere", "multi")
     for name in ("names.txt", "labels", "images"):

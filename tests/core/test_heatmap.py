@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.colormaps import color_map
-from conceptattention_core.colors import concept_colors
-from conceptattention_core.heatmap import heatmap_picture, image_batch, overlay_picture
-from conceptattention_core.legend import legend_picture
+from conceptattention_core.images import image_batch
+from conceptattention_core.pictures.colormaps import color_map
+from conceptattention_core.pictures.colors import concept_colors
+from conceptattention_core.pictures.heatmap import heatmap_picture, overlay_picture
+from conceptattention_core.pictures.legend import legend_picture
 
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.colormaps import color_map
-from conceptattention_core.colors import concept_colors
-from conceptattention_core.heatmap_layouts import (
+from conceptattention_core.maps import ConceptAttentionMaps
+from conceptattention_core.pictures.colormaps import color_map
+from conceptattention_core.pictures.colors import concept_colors
+from conceptattention_core.pictures.layouts import (
     LAYOUTS,
     SCALES,
     HeatmapStyle,
@@ -17,7 +18,6 @@ from conceptattention_core.heatmap_layouts import (
     grid_shape,
     scale_ends,
 )
-from conceptattention_core.maps import ConceptAttentionMaps
 
 NAMES = ("house", "sky", "unicorn", "background")
 H, W = 64, 96

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from conceptattention_core.fonts import SYSTEM_FONTS, Label, make_labels, missing_characters
-from conceptattention_core.legend import color_bar, legend_picture
+from conceptattention_core.pictures.fonts import SYSTEM_FONTS, Label, make_labels, missing_characters
+from conceptattention_core.pictures.legend import color_bar, legend_picture
 
 NAMES = [
     "house",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.mask import ramp_mask
+from conceptattention_core.masks.methods import ramp_mask
 
 SHARE = torch.linspace(0, 1, 101)
 

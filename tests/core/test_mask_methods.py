@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.mask import (
+from conceptattention_core.masks.methods import (
     argmax_mask,
     levels_mask,
     mean_threshold,

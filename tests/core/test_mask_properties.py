@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conceptattention_core.maps import ConceptAttentionMaps
-from conceptattention_core.mask_recipe import MaskRecipe, make_mask
+from conceptattention_core.masks.recipe import MaskRecipe, make_mask
 
 NAMES = ("cat", "t-shirt", "floor", "background")
 METHODS = ("soft", "mean", "otsu", "percentile", "threshold", "argmax")
@@ -46,7 +46,7 @@ def any_recipe(draw: st.DrawFn) -> MaskRecipe:
     return MaskRecipe(
         concept=draw(st.sampled_from(["", "cat", "background", "cat + background", "cat - background", "cat - cat"])),
         min_presence=draw(st.sampled_from([0.0, 0.5, 1.0])),
-        softmax_temperature=draw(st.sampled_from([0.01, 1.0, 1000.0])),
+        temperature=draw(st.sampled_from([0.01, 1.0, 1000.0])),
         refine_edges=draw(st.booleans()),
         method=draw(st.sampled_from(METHODS)),
         low=draw(st.floats(0, 0.5, width=32)),

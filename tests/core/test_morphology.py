@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch.testing import assert_close
 
-from conceptattention_core.morphology import blur, grow
+from conceptattention_core.masks.morphology import blur, grow
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 17, 50])

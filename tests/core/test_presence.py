@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.maps import ConceptAttentionMaps
-from conceptattention_core.presence import calibrated, evidence, presence
+from conceptattention_core.masks.presence import calibrated, evidence, presence
 
 
 def scores_of(seed: int = 0) -> torch.Tensor:

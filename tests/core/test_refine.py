@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 from conceptattention_core.maps import resize_maps
-from conceptattention_core.refine import refine_maps
-from tools.benchmark_quality import Agreement
-from tools.benchmark_refine import guides, noisy_truth
-from tools.scenes import HELD_OUT, scene
+from conceptattention_core.masks.edges import refine_maps
+from tools.benchmarks.edges import guides, noisy_truth
+from tools.benchmarks.quality import Agreement
 
 SIZES = [((4, 6), (64, 96)), ((4, 6), (50, 90)), ((3, 2), (33, 32)), ((1, 1), (1, 1)), ((2, 3), (32, 48))]
 
 
 def test_scenes_gain_what_the_token_grid_has_lost() -> None:
-    """On clean pictures and on grainy JPEGs; the bar is half of what `tools/benchmark_refine.py` finds."""
+    """On clean pictures and on grainy JPEGs; the bar is half of what `tools/benchmarks/edges.py` finds."""
     enlarge: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "bilinear": lambda maps, _: resize_maps(maps, (256, 256), (256, 256)),
         "refined": lambda maps, picture: refine_maps(maps, picture, (256, 256)),

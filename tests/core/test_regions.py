@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from conceptattention_core.regions import fill_holes, fill_label_holes, keep_largest, merge_small, remove_small
+from conceptattention_core.masks.regions import fill_holes, fill_label_holes, keep_largest, merge_small, remove_small
 
 
 def drawn(*rows: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tools import captions, scenes, sprites
+from conceptattention_core.evaluate.datasets.scenes import captions, scenes, sprites
 
 SEEDS = range(scenes.HELD_OUT, scenes.HELD_OUT + 40)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conceptattention_core.adapters.diffusers_demo import demo_folder, load_demo_pipeline, unknown_words
+from conceptattention_core.adapters.diffusers.demo import demo_folder, load_demo_pipeline, unknown_words
 from conceptattention_core.cli import main
 from conceptattention_core.storage import load_maps
 
@@ -83,7 +83,7 @@ def test_tokenizers_of_other_weights_are_told(tmp_path: Path) -> None:
     tables = json.loads((tmp_path / "demo_tokenizers.json").read_text(encoding="utf-8"))
     tables["t5"]["pieces"].pop()
     (tmp_path / "demo_tokenizers.json").write_text(json.dumps(tables), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tools/demo_tokenizers\.py"):
+    with pytest.raises(ValueError, match=r"tools\.demo\.tokenizers"):
         load_demo_pipeline(tmp_path)
 
 

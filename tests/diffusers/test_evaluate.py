@@ -20,12 +20,12 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from conceptattention_core.adapters.diffusers import ConceptAttention
-from conceptattention_core.adapters.diffusers_demo import demo_folder, load_demo_pipeline
+from conceptattention_core.adapters.diffusers.demo import demo_folder, load_demo_pipeline
 from conceptattention_core.evaluate.cli import main
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 from conceptattention_core.evaluate.method import Method
 from conceptattention_core.evaluate.protocol import Protocol
 from conceptattention_core.evaluate.runner import Evaluator, Settings
-from tools.scenes import HELD_OUT, scene
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_DEMO = pytest.mark.skipif(not any(demo_folder().glob("*.safetensors")), reason="the demo model is not there")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conceptattention_core.adapters.diffusers_demo import demo_folder
+from conceptattention_core.adapters.diffusers.demo import demo_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 

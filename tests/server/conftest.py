@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.comfy_server import Graph, Node, Result, Server, Socket
+from tools.server.comfy_server import Graph, Node, Result, Server, Socket
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", Path(__file__).resolve().parents[2] / ".comfyui" / "ComfyUI"))
 MODES = {"default": (), "cache-none": ("--cache-none",), "cache-lru-2": ("--cache-lru", "2")}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.comfy_server import Graph, Node, Result, Server
+from tools.server.comfy_server import Graph, Node, Result, Server
 
 pytestmark = pytest.mark.server
 

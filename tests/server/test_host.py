@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tools.comfy_server import Server
+from tools.server.comfy_server import Server
 
 pytestmark = pytest.mark.server
 

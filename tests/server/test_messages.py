@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tools.comfy_server import Refused, Server
+from tools.server.comfy_server import Refused, Server
 
 pytestmark = pytest.mark.server
 

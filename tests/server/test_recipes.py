@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.comfy_server import Graph, Node, Server
+from tools.server.comfy_server import Graph, Node, Server
 
 pytestmark = pytest.mark.server
 

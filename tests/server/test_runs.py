@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.comfy_server import Server
+from tools.server.comfy_server import Server
 
 pytestmark = pytest.mark.server
 

@@ -1,1 +1,1 @@
-"""Training of the demo model, stage by stage: vae, latents, flow, export (see tools/train_demo.py)."""
+"""The demo model: training stage by stage (vae, latents, flow, export; `train` runs them all), and samples of it."""

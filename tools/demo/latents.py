@@ -11,8 +11,8 @@ import torch
 from einops import reduce
 from torch import Tensor
 
-from .. import captions
-from ..scenes import NOUNS, scene
+from ...conceptattention_core.evaluate.datasets.scenes import captions
+from ...conceptattention_core.evaluate.datasets.scenes.scenes import NOUNS, scene
 from . import common
 from .train_vae import normalised
 from .vae import Autoencoder

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
-from ..scenes import NOUNS
+from ...conceptattention_core.evaluate.datasets.scenes.scenes import NOUNS
 
 T5_LENGTH = 32
 T5_PAD, T5_END = 0, 1

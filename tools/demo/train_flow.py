@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..scenes import NOUNS
+from ...conceptattention_core.evaluate.datasets.scenes.scenes import NOUNS
 from . import common
 from .flux import Flux, FluxSizes, patchify, rotations
 from .latents import LatentSet

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..scenes import scene
+from ...conceptattention_core.evaluate.datasets.scenes.scenes import scene
 from . import common
 from .vae import Autoencoder
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tools.cost.memory import peak_bytes
+from tools.benchmarks.cost.memory import peak_bytes
 
 from .. import settings
 from ..graphs import apply, ksampler, prompt, tiny_flux, tiny_weights

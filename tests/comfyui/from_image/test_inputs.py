@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from tools.scenes import HELD_OUT, scene
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
 from ..graphs import randn, tiny_flux, tiny_weights
 from ..helpers import table_clip

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tools.scenes import HELD_OUT, scene
+from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
 from ..helpers import conditioning
 from .common import SETTINGS, pictures, sampler_maps
@@ -39,7 +39,7 @@ def count_forwards(monkeypatch: pytest.MonkeyPatch, model: Any) -> dict[str, int
 def test_golden_case(golden: Any, pack: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The authors' numbers, their prompt's pooled text included, through the node's own forward."""
     package = pack["ConceptAttention"].__module__.rsplit(".", 2)[0] + ".conceptattention_core"
-    encode = sys.modules[f"{package}.adapters.comfy_encode"]
+    encode = sys.modules[f"{package}.adapters.comfy.encode"]
     scores_module, concepts_module = sys.modules[f"{package}.scores"], sys.modules[f"{package}.concepts"]
     seen = []
     real_block = scores_module.concept_block
@@ -90,9 +90,9 @@ def test_as_a_sampler_sees_it(
 
 
 def test_the_same_as_in_diffusers(pack: dict[str, Any], vae: Any, comfy: Any) -> None:
-    from conceptattention_core.adapters.comfy_demo import DEMO_FOLDER, FLUX_FILE
+    from conceptattention_core.adapters.comfy.demo import DEMO_FOLDER, FLUX_FILE
     from conceptattention_core.adapters.diffusers import ConceptAttention
-    from conceptattention_core.adapters.diffusers_demo import load_demo_pipeline
+    from conceptattention_core.adapters.diffusers.demo import load_demo_pipeline
 
     pixels = torch.from_numpy(scene(HELD_OUT, 64).image.copy()).float() / 255
     model = comfy.sd.load_diffusion_model(str(DEMO_FOLDER / FLUX_FILE), model_options={"dtype": torch.float32})

@@ -1,0 +1,181 @@
+"""ComfyUI: maps of a picture that exists already, by one noised forward that stops after the double blocks.
+
+The forward is a sampling run of ComfyUI's own guider with a sampler of a single evaluation. So memory management,
+LoRAs, and other nodes' patches, wrappers and hooks are ComfyUI's affair, as in any run; what this pack adds stands in
+the run's own options, and is gone with it, however it ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from comfy.samplers import KSAMPLER, CFGGuider
+from einops import rearrange, repeat
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ...concepts import Concepts
+from ...maps import PATCH_PIXELS, ConceptAttentionMaps, select_blocks
+from ...noise import require_noise_level, seeded_noise
+from ...record import Recorder
+from ...scores import Projection
+from .families.flux import require_flux
+from .sampling import WRAPPER_KEY, EvaluationRecorder
+
+
+def encode_picture(
+    model: ModelPatcher,
+    clip: Any,
+    vae: Any,
+    image: Tensor,
+    concepts: Concepts,
+    prompt: str = "",
+    projection: Projection = "output",
+    noise_level: float = 0.5,
+    noise_samples: int = 1,
+    seed: int = 0,
+    guidance: float = 3.5,
+    last_block: int = -1,
+) -> ConceptAttentionMaps:
+    """Maps of a batch of pictures, ``scores (1, blocks, B, C, h, w)``, the mean over the noise samples.
+
+    image: ``(B, H, W, 1, 3 or 4)`` 0..1, of any size. One picture is in work at a time, and all get the same noises,
+    those of `seed`, `seed` + 1 and so on: so a batch gives what its pictures give one by one.
+    last_block: the last double block to run, negative from the end. The maps hold all blocks up to this one.
+    Raises ValueError where model, VAE, picture or settings will not do.
+    """
+    flux = require_flux(model)
+    require_noise_level(noise_level)
+    if noise_samples < 1:
+        raise ValueError(f"noise_samples ({noise_samples}) must be at least 1.")
+    last = select_blocks(tuple(range(len(flux.double_blocks))), 0, last_block)[-1]
+    if flux.in_channels != flux.out_channels:
+        raise ValueError(
+            "This MODEL is a Fill or Control model, which needs more than a picture. Use a plain FLUX.1: dev, schnell, "
+            "Krea or Kontext."
+        )
+    require_pictures(image)
+    # What Apply Concept Attention has put on the model is for sampling runs.
+    plain = model.clone()
+    plain.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY)
+    positive = encode_prompt(clip, prompt, guidance, flux.params.vec_in_dim)
+    forward = NoisedForward(plain, positive, concepts, projection, noise_level, last)
+    latents = encode_latents(vae, image, model.get_model_object("latent_format").latent_channels)
+    noises = [seeded_noise(latents[0].shape[1:], (seed + sample) % 2**64)[None] for sample in range(noise_samples)]
+    progress = comfy.utils.ProgressBar(len(latents) * len(noises))
+    size = (image.shape[1], image.shape[2])
+    each = [forward.maps(latent, noises, size, lambda: progress.update(1)) for latent in latents]
+    return replace(each[0], scores=torch.cat([maps.scores for maps in each], dim=2), sigmas=(noise_level,))
+
+
+@dataclass(frozen=True)
+class NoisedForward:
+    """How to look at a picture's latent: noised, once, as far as double block `last_block`.
+
+    positive: the prompt's CONDITIONING. The other fields are those of `encode_picture`.
+    """
+
+    model: ModelPatcher
+    positive: list[Any]
+    concepts: Concepts
+    projection: Projection
+    noise_level: float
+    last_block: int
+
+    def maps(
+        self, latent: Tensor, noises: Sequence[Tensor], image_size: tuple[int, int], on_forward: Callable[[], None]
+    ) -> ConceptAttentionMaps:
+        """One forward for each noise, and the mean of their scores.
+
+        latent: ``(1, channels, H/8, W/8)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
+        Raises ValueError where another node on the model kept the scores from being read.
+        """
+        patch = require_flux(self.model).patch_size
+        height, width = latent.shape[-2:]
+        grid = (math.ceil(height / patch), math.ceil(width / patch))
+        recorder = Recorder(self.concepts, self.projection, len(latent), grid, image_size, (0.0, 1.0))
+        recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")
+        guider = CFGGuider(self.model)
+        guider.inner_set_conds({"positive": self.positive})
+        guider.model_options = create_model_options_clone(guider.model_options)
+        add_wrapper_with_key(
+            WrappersMP.DIFFUSION_MODEL,
+            WRAPPER_KEY,
+            EvaluationRecorder(recorder, guider, (height, width), self.last_block),
+            guider.model_options,
+            is_model_options=True,
+        )
+        sigmas = torch.tensor([self.noise_level, 0.0])
+        for noise in noises:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            guider.sample(noise, latent, KSAMPLER(evaluate_once), sigmas, disable_pbar=True)
+            on_forward()
+        run = recorder.finish((), "")
+        if run.maps is None:
+            raise ValueError(run.problem)
+        return run.maps
+
+
+def evaluate_once(
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any = None, disable: Any = None
+) -> Tensor:
+    """A sampler function that looks at the noised picture once and leaves it as it is."""
+    model(x, sigmas[0].expand(len(x)), **extra_args)
+    return x
+
+
+def encode_prompt(clip: Any, prompt: str, guidance: float, pooled_dim: int) -> list[Any]:
+    """A CONDITIONING as CLIP Text Encode and Flux Guidance make it, but its pooled text zero, as in the paper."""
+    pooled = torch.zeros(1, pooled_dim)
+    return [
+        [context, {**extra, "pooled_output": pooled, "guidance": guidance}]
+        for context, extra in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+    ]
+
+
+def require_pictures(image: Tensor) -> None:
+    """Raises ValueError on what is no batch of pictures, and on values that are not numbers."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"`image` is a batch of pictures (number, height, width, 1, 3 or 4 channels), not {tuple(image.shape)}."
+        )
+    bad = [str(index) for index, picture in enumerate(image) if not picture.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"Picture {', '.join(bad)} of `image` holds values that are not numbers (NaN or infinite): the node that "
+            "made it failed. A picture decoded from a broken latent is a common cause."
+        )
+
+
+def encode_latents(vae: Any, image: Tensor, channels: int) -> list[Tensor]:
+    """The VAE's mean of each picture, ``(1, channels, 2 h, 2 w)`` float32 on the CPU for a token grid of ``(h, w)``.
+
+    Grey pictures get three channels; alpha is left out, as VAE Encode does. Where a side is not divisible by 16 the
+    edge is repeated to the right and downwards, for the VAE would cut off a margin all around, and the grid would not
+    begin in the picture's corner. Raises ValueError for the VAE of another model family.
+    """
+    tokens = tuple(math.ceil(side / PATCH_PIXELS) for side in image.shape[1:3])
+    missing = [PATCH_PIXELS * count - side for count, side in zip(tokens, image.shape[1:3], strict=True)]
+    latents = []
+    for picture in image:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        rgb = picture[..., :3] if picture.shape[-1] > 1 else repeat(picture, "h w 1 -> h w c", c=3)
+        whole = pad(rearrange(rgb.float(), "h w c -> 1 c h w"), (0, missing[1], 0, missing[0]), mode="replicate")
+        # Contiguous with channels last, as loaders make pictures: a convolution may round differently otherwise.
+        latent = vae.encode(rearrange(whole, "1 c h w -> 1 h w c").contiguous()).float().cpu()
+        wanted = (1, channels, 2 * tokens[0], 2 * tokens[1])
+        if latent.shape != wanted:
+            raise ValueError(
+                f"This VAE makes {tuple(latent.shape)} of a picture, and the model reads {wanted}: they do not belong "
+                "together. Connect FLUX.1's VAE (Load VAE with ae.safetensors)."
+            )
+        latents.append(latent)
+    return latents

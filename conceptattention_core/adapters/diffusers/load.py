@@ -1,0 +1,44 @@
+"""diffusers: load the demo model, or any FLUX.1 from a folder or the hub, by one name."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+
+from .demo import load_demo_pipeline
+
+DEMO = "demo"
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+
+def default_device(model: str) -> str:
+    """The best device that there is; the demo is small enough for the CPU."""
+    if model == DEMO:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = None, offload: bool = False) -> Any:
+    """A text-to-image pipeline, ready to run.
+
+    model: "demo", a folder, or a hub name such as "black-forest-labs/FLUX.1-schnell". device: "cuda", "cuda:1", "mps"
+    or "cpu"; by default the best that there is, and the CPU for the demo. dtype: bfloat16 by default, float32 on the
+    CPU and for the demo. offload: keep only the part that works on the device (needs accelerate).
+    Raises OSError or ValueError where there is no such model.
+    """
+    device = device or default_device(model)
+    if model == DEMO:
+        pipe: Any = load_demo_pipeline()
+        if dtype not in (None, "float32"):
+            pipe.to(getattr(torch, dtype))
+    else:
+        chosen = dtype or ("float32" if device == "cpu" else "bfloat16")
+        pipe = FluxPipeline.from_pretrained(model, torch_dtype=getattr(torch, chosen))
+    if offload:
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    return pipe

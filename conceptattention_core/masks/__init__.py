@@ -1,0 +1,1 @@
+"""From maps to masks: methods, expressions, regions, edges, presence, boxes; `recipe` puts them in order."""

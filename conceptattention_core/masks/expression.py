@@ -1,0 +1,90 @@
+"""Concept expressions: "tree + house - door" names a mask made of several concepts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import einsum
+from torch import Tensor
+
+from ..concepts import find_concept
+
+NEXT_OPERATOR = re.compile(r"\s+[+-]|[+-]\s+")
+"""Where a name that nobody knows ends: at an operator with a space on at least one side."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Indices of the concepts that a mask is made of, and of those that are taken away from it. Order means nothing."""
+
+    plus: tuple[int, ...]
+    minus: tuple[int, ...] = ()
+
+    def signs(self, count: int) -> Tensor:
+        """1 for a wanted concept, -1 for one taken away, 0 for the rest (and for one that is both): ``(count,)``."""
+        signs = torch.zeros(count)
+        signs[list(self.plus)] += 1
+        signs[list(self.minus)] -= 1
+        return signs
+
+
+def parse_expression(text: str, names: Sequence[str]) -> Expression:
+    """Read names joined by ``+`` and ``-``; an empty text is the first concept.
+
+    Names may hold both signs themselves ("t-shirt", "C++"): at each place the longest known name that an operator or
+    the end follows is taken, and a longer name is never given up for a shorter one. Spaces around operators are needed
+    only where the signs could be part of a known name. Case and runs of spaces do not matter.
+    Raises ValueError, with the nearest names, on an unknown one, and where an operator has no name behind it.
+    """
+    rest = " ".join(text.split())
+    if not rest:
+        return Expression((0,))
+    terms: dict[str, list[int]] = {"+": [], "-": []}
+    sign = "+"
+    while True:
+        name, rest = _first_name(rest, names)
+        if not name:
+            raise ValueError(
+                f'`concept` reads "{text.strip()}": a name is missing. Write names with + or - between them: '
+                "tree + house - door."
+            )
+        terms[sign].append(find_concept(name, names))
+        if not rest:
+            return Expression(tuple(dict.fromkeys(terms["+"])), tuple(dict.fromkeys(terms["-"])))
+        sign, rest = rest[0], rest[1:].lstrip()
+
+
+def _first_name(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """The name that `text` begins with, known or not, and the rest from its operator on."""
+    for name in sorted(names, key=len, reverse=True):
+        rest = text[len(name) :].lstrip()
+        if text[: len(name)].casefold() == name.casefold() and (not rest or rest[0] in "+-"):
+            return text[: len(name)], rest
+    operator = NEXT_OPERATOR.search(f" {text} ", 0 if text[:1] in ("+", "-") else 1)
+    end = len(text) if operator is None else operator.start() - 1
+    return text[: max(0, end)].strip(), text[max(0, end) :].strip()
+
+
+def combine_shares(shares: Tensor, signs: Tensor) -> Tensor:
+    """One map of an expression: the sum of its concepts' shares, less the sum of those taken away, within 0..1.
+
+    shares: ``(B, C, h, w)``, shares of a softmax; signs: ``(B, C)``, see `Expression.signs`. Returns ``(B, h, w)``.
+    Shares are parts of one competition, so the sum is the share of "any of these": no place counts twice. What is taken
+    away has already taken its part of the softmax; the difference is by how much the wanted concepts beat the unwanted
+    ones, 0 where they do not.
+    """
+    return einsum(shares, signs, "b c h w, b c -> b h w").clamp(0, 1)
+
+
+def winner_mask(shares: Tensor, signs: Tensor) -> Tensor:
+    """1 where the strongest of all concepts is a wanted one.
+
+    shares: ``(B, C, h, w)``; signs: ``(B, C)``, see `Expression.signs`. Returns ``(B, h, w)`` float32. So the mask of
+    "a + b" is the union of the masks of a and of b (`mask.argmax_mask`), and "- c" takes away what c wins: nothing more
+    than it has taken by winning.
+    """
+    winner = shares.argmax(dim=1)
+    return (signs.gather(1, winner.flatten(1)) > 0).view_as(winner).float()

@@ -1,0 +1,153 @@
+"""From maps to the mask of a concept, as a recipe: which concept, which method, and how to clean the mask up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..images import image_batch
+from ..maps import ConceptAttentionMaps, resize_maps
+from .edges import refine_maps
+from .expression import combine_shares, parse_expression, winner_mask
+from .methods import (
+    CONSTANT,
+    MaskMethod,
+    levels_mask,
+    mean_threshold,
+    otsu_threshold,
+    percentile_threshold,
+    threshold_mask,
+)
+from .morphology import blur, grow
+from .presence import presence
+from .regions import fill_holes, keep_largest, remove_small
+
+
+@dataclass(frozen=True)
+class MaskRecipe:
+    """How a mask is made. The steps are taken in this order.
+
+    concept: a name, or several with + and - (see `expression.parse_expression`); empty: the first.
+    min_presence: a concept that is less surely there than this, 0..1, is left out of the mask; 0 leaves out none.
+    first_block, last_block, temperature: as in `ConceptAttentionMaps.saliency`.
+    refine_edges: move edges to those of the picture, if one is given.
+    method: ``soft`` (levels `low`, `high`, `gamma` on the map's own range), ``mean`` (above the map's mean, the
+    paper's), ``otsu`` (the best cut between two groups of values), ``percentile`` (above this part of the picture,
+    0..100), ``threshold`` (above this share, 0..1), or ``argmax`` (where the concept is the strongest of all).
+    min_area: regions that cover less than this, in percent of the picture, are dropped. keep: the number of largest
+    regions to keep, 0 for all. fill_holes: also mask what the mask surrounds.
+    grow: pixels to grow by; negative shrinks. blur: pixels over which edges fade to each side.
+    invert: everything but the concept.
+    """
+
+    concept: str = ""
+    min_presence: float = 0.0
+    first_block: int = -10
+    last_block: int = -1
+    temperature: float = 1.0
+    refine_edges: bool = True
+    method: MaskMethod = "soft"
+    low: float = 0.3
+    high: float = 0.7
+    gamma: float = 1.0
+    percentile: float = 80.0
+    threshold: float = 0.5
+    min_area: float = 0.0
+    keep: int = 0
+    fill_holes: bool = False
+    grow: int = 0
+    blur: int = 0
+    invert: bool = False
+
+
+@dataclass(frozen=True)
+class ConceptMask:
+    """A mask for each picture of the batch.
+
+    mask: ``(B, H, W)`` float32 0..1 on the CPU, contiguous: exactly 0 outside, exactly 1 in the core.
+    presence: ``(B,)`` 0..1, that of the wanted concept which is most surely there.
+    """
+
+    mask: Tensor
+    presence: Tensor
+
+
+def make_mask(
+    maps: ConceptAttentionMaps, recipe: MaskRecipe, picture: Tensor | None = None, size: tuple[int, int] | None = None
+) -> ConceptMask:
+    """Make the mask of a concept for every picture of the batch.
+
+    picture: ``(1 or B, H, W, 3 or 4)`` 0..1, guides the edges. size: ``(H, W)`` of the mask, by default the picture's,
+    and without a picture the maps' own.
+    A picture without the concept has an empty mask (inverted: a full one). Raises ValueError on an unknown concept, a
+    method that does not exist, scores that are not finite, or pictures that fit the maps neither in number.
+    """
+    if not maps.scores.isfinite().all():
+        raise ValueError(
+            "These maps hold values that are not numbers, so the run that made them was broken (its picture is "
+            "probably black). Load the model in another precision: bf16 instead of fp16."
+        )
+    expression = parse_expression(recipe.concept, maps.concepts)
+    surely = presence(maps, recipe.first_block, recipe.last_block)
+    signs = expression.signs(len(maps.concepts)) * (surely >= recipe.min_presence)
+    shares = maps.saliency(recipe.first_block, recipe.last_block, recipe.temperature)
+    size = size or (maps.image_size if picture is None else (picture.shape[1], picture.shape[2]))
+    if picture is not None:
+        picture = image_batch(picture, len(shares), size)
+    guide = picture if recipe.refine_edges else None
+    mask = _cut(shares, signs, recipe, maps.image_size, size, guide)
+    mask = mask * (signs > 0).any(dim=1)[:, None, None]
+    return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
+
+
+def _cut(
+    shares: Tensor,
+    signs: Tensor,
+    recipe: MaskRecipe,
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+    guide: Tensor | None,
+) -> Tensor:
+    """Shares ``(B, C, h, w)`` on the token grid, and signs ``(B, C)``, to a mask ``(B, *size)`` as the method says."""
+
+    def in_pixels(grid: Tensor) -> Tensor:
+        return resize_maps(grid, image_size, size) if guide is None else refine_maps(grid, guide, image_size)
+
+    if recipe.method == "argmax":
+        return winner_mask(in_pixels(shares), signs)
+    share = combine_shares(shares, signs)
+    share = in_pixels(torch.stack([share, 1 - share], dim=1))[:, 0]  # with the rest: shares must sum to 1
+    if recipe.method == "soft":
+        return levels_mask(share, recipe.low, recipe.high, recipe.gamma)
+    if recipe.method == "threshold":
+        return threshold_mask(share, recipe.threshold)
+    if recipe.method == "mean":
+        cut = mean_threshold(share)
+    elif recipe.method == "otsu":
+        cut = otsu_threshold(share)
+    elif recipe.method == "percentile":
+        cut = percentile_threshold(share, recipe.percentile)
+    else:
+        raise ValueError(
+            f"There is no mask method '{recipe.method}': choose soft, mean, otsu, percentile, threshold or argmax."
+        )
+    varies = share.amax(dim=(-2, -1), keepdim=True) - share.amin(dim=(-2, -1), keepdim=True) > CONSTANT
+    return threshold_mask(share, cut) * varies
+
+
+def _clean(mask: Tensor, recipe: MaskRecipe) -> Tensor:
+    """Regions, margins and edges of a mask ``(B, H, W)``."""
+    if recipe.min_area > 0:
+        mask = remove_small(mask, math.ceil(recipe.min_area / 100 * mask[0].numel()))
+    if recipe.keep > 0:
+        mask = keep_largest(mask, recipe.keep)
+    if recipe.fill_holes:
+        mask = fill_holes(mask)
+    mask = blur(grow(mask, recipe.grow), recipe.blur)
+    # The peak may have gone with a small region, or have been blurred away: what is left still has a core of 1.
+    peak = mask.amax(dim=(-2, -1), keepdim=True)
+    mask = mask / torch.where(peak > 0, peak, 1)
+    return (1 - mask if recipe.invert else mask).contiguous()

@@ -1,0 +1,1 @@
+"""Measurements behind the README: each module prints its table (`python -m tools.benchmarks.NAME --help`)."""

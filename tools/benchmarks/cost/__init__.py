@@ -1,0 +1,1 @@
+"""What the pack costs: start, memory, and time of a sampling step."""

@@ -1,0 +1,158 @@
+"""How well the concept maps agree with the truth. Prints Markdown for the README.
+
+    python -m tools.benchmarks.quality --comfyui ~/ComfyUI
+
+Every held-out scene is encoded, noised to `--noise` and denoised from there in `--steps` Euler steps with its caption,
+as an ordinary ComfyUI run on the demo model. The pack records the scores of the scene's own words, and the argmax of
+their saliency (the paper's rule: softmax over concepts, mean over steps and all double blocks) is compared with the
+label map, pixel by pixel, things without a name left out. Accuracy is pixels right / pixels labelled over all scenes;
+mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. The ceiling is what the true
+label map scores when it has been averaged over the token grid and enlarged in the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+POOLINGS = ("mean", "first")
+FIRST_SCENE = 1000
+"""Offset into the held-out seeds; other checks use the ones before it."""
+
+
+@dataclass
+class Agreement:
+    """Pixel counts over a data set, by noun."""
+
+    right: int = 0
+    labelled: int = 0
+    both: dict[str, int] = field(default_factory=dict)
+    either: dict[str, int] = field(default_factory=dict)
+
+    def add(self, predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+        """predicted, labels: `(H, W)` with label k for `names[k - 1]`; label 0 (without a name) is not counted."""
+        named = labels > 0
+        self.right += int((predicted == labels)[named].sum())
+        self.labelled += int(named.sum())
+        for index, name in enumerate(names, start=1):
+            found, true = (predicted == index) & named, labels == index
+            self.both[name] = self.both.get(name, 0) + int((found & true).sum())
+            self.either[name] = self.either.get(name, 0) + int((found | true).sum())
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.labelled
+
+    @property
+    def iou(self) -> dict[str, float]:
+        return {name: self.both[name] / max(count, 1) for name, count in self.either.items()}
+
+    @property
+    def mean_iou(self) -> float:
+        return float(np.mean(list(self.iou.values())))
+
+
+def start_comfyui(path: Path) -> None:
+    """Put ComfyUI and the pack on the path and choose ComfyUI's device as its command line would."""
+    sys.path[:0] = [str(path), str(ROOT)]  # ComfyUI first: `nodes` is its module
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    logging.disable(logging.INFO)
+
+
+def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namespace) -> dict[tuple[str, str], Any]:
+    """ConceptAttentionMaps of one scene for every (projection, pooling), recorded in a single sampling run."""
+    import comfy.sample
+    import comfy.samplers
+
+    from conceptattention_core.adapters.comfy.families.flux import require_flux
+    from conceptattention_core.adapters.comfy.sampling import apply_concept_attention
+    from conceptattention_core.adapters.comfy.text import encode_concepts
+    from conceptattention_core.scores import PROJECTIONS
+
+    model, clip, vae = parts
+    width = require_flux(model).params.context_in_dim
+    stores = {}
+    for pooling in POOLINGS:
+        concepts = encode_concepts(clip, scene.names, 0, pooling, width)
+        for projection in PROJECTIONS:
+            model, stores[projection, pooling] = apply_concept_attention(model, concepts, projection, 0.0, 1.0)
+    prompt = clip.encode_from_tokens_scheduled(clip.tokenize(scene.caption))
+    latent = vae.encode(torch.from_numpy(scene.image.copy()).float()[None] / 255.0)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(scene.seed % 2**31))
+    sigmas = torch.linspace(options.noise, 0.0, options.steps + 1)
+    sampler = comfy.samplers.sampler_object("euler")
+    made = comfy.sample.sample_custom(
+        model, noise, 1.0, sampler, sigmas, prompt, prompt, latent, disable_pbar=True, seed=0
+    )
+    return {key: store.find(made) for key, store in stores.items()}
+
+
+def predicted_labels(shares: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Argmax over concepts at the picture's size, labels from 1. shares: `(1, C, h, w)`."""
+    from conceptattention_core.maps import resize_maps
+
+    return resize_maps(shares, size, size)[0].argmax(dim=0).numpy() + 1
+
+
+def ceiling_shares(labels: np.ndarray, concepts: int, grid: tuple[int, int]) -> Tensor:
+    """Share of each label in each token, `(1, C, h, w)`."""
+    masks = torch.stack([torch.from_numpy(labels == index).float() for index in range(1, concepts + 1)])
+    return torch.nn.functional.adaptive_avg_pool2d(masks[None], grid)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="or set COMFYUI_PATH")
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--noise", type=float, default=0.5, help="noise level to start from, 0..1")
+    parser.add_argument("--steps", type=int, default=5, help="Euler steps from there to the picture")
+    parser.add_argument("--first-block", type=int, default=0)
+    parser.add_argument("--last-block", type=int, default=-1)
+    options = parser.parse_args()
+    if options.comfyui is None:
+        parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
+    start_comfyui(options.comfyui)
+    from conceptattention_core.adapters.comfy.demo import load_demo_flux
+    from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
+
+    parts = load_demo_flux()
+    results: dict[tuple[str, str], Agreement] = {}
+    for index in range(options.scenes):
+        one = scene(HELD_OUT + FIRST_SCENE + index)
+        size = one.labels.shape
+        with torch.inference_mode():
+            maps = scene_maps(parts, one, options)
+        for key, recorded in maps.items():
+            shares = recorded.saliency(options.first_block, options.last_block)
+            results.setdefault(key, Agreement()).add(predicted_labels(shares, size), one.labels, one.names)
+        ceiling = ceiling_shares(one.labels, len(one.names), tuple(recorded.scores.shape[-2:]))
+        results.setdefault(("ceiling", ""), Agreement()).add(predicted_labels(ceiling, size), one.labels, one.names)
+        print(f"scene {index + 1} of {options.scenes}", file=sys.stderr, end="\r")
+    print_report(results, options)
+
+
+def print_report(results: dict[tuple[str, str], Agreement], options: argparse.Namespace) -> None:
+    print(f"{options.scenes} held-out scenes, noised to {options.noise}, {options.steps} Euler steps, argmax:\n")
+    print("| projection | token pooling | mean IoU | pixel accuracy |")
+    print("|---|---|---|---|")
+    for (projection, pooling), agreement in sorted(results.items(), key=lambda item: -item[1].mean_iou):
+        name = "ceiling of the token grid" if projection == "ceiling" else f"`{projection}`"
+        print(f"| {name} | {pooling} | {agreement.mean_iou:.3f} | {agreement.accuracy:.3f} |")
+    ranked = sorted(results["output", "mean"].iou.items(), key=lambda item: -item[1])
+    print("\n`output`, `mean`, by noun: " + ", ".join(f"{name} {value:.2f}" for name, value in ranked))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Save the workflows with ComfyUI's real front end, with thumbnails, and in API form for the tests and `dev.py demo`.
+
+    .venv/bin/python -m tools.workflows.save --comfyui .comfyui/ComfyUI
+
+The workflows are written down in `tools/workflow_plans/`; the front end makes their nodes, wires and arranges them, and
+exports the files. They are then run, for their thumbnails and for the README's pictures: do that again when the demo
+model has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from tools.server.comfy_server import Graph, Node, Server
+from tools.server.front_end import export, find_browser, fit_view, open_front_end
+from tools.workflows.build import build
+from tools.workflows.plan import Plan
+from tools.workflows.reading import CONCEPTS, MASKED, demo, flux
+from tools.workflows.recipes import RECIPES
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+IMAGES = WORKFLOWS.parent / "docs" / "images"
+DEMO, FLUX = "Concept Attention Demo", "Concept Attention Flux"
+RECIPE_SHOWS = ("The mask over the picture", "Result")
+DEMO_SHOWS = ("Picture", "Overlay of all concepts", *(f"Heat map: {name}" for name in CONCEPTS), f"Mask: {MASKED}")
+IN_README = tuple(f"Concept Attention {name}" for name in ("Inpaint", "Composite", "Inpaint Soft", "Regional Prompt"))
+
+
+def write(name: str, content: Any) -> None:
+    target = WORKFLOWS / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(target)
+
+
+def run(page: Page) -> None:
+    """Press Run, and wait until every preview shows its picture."""
+    page.click("[data-testid=queue-button]")
+    while not page.evaluate(SHOWN):
+        page.wait_for_timeout(500)
+    page.wait_for_timeout(1000)
+
+
+SHOWN = """() => app.graph.nodes.filter((node) => ['PreviewImage', 'MaskPreview'].includes(node.type))
+    .every((node) => node.imgs?.[0]?.complete && node.imgs[0].naturalWidth)"""
+BOUNDS = """() => {
+    const scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
+    const groups = app.graph.groups.map((group) => [...group.pos, ...group.size]);
+    const [left, top] = [0, 1].map((axis) => Math.min(...groups.map((group) => group[axis])));
+    const [right, bottom] = [0, 1].map((axis) => Math.max(...groups.map((group) => group[axis] + group[axis + 2])));
+    const canvas = document.querySelector('#graph-canvas').getBoundingClientRect();
+    return {x: canvas.x + (left + x) * scale - 8, y: canvas.y + (top + y) * scale - 8,
+            width: (right - left) * scale + 16, height: (bottom - top) * scale + 16};
+}"""
+
+
+def screenshot(page: Page) -> Image.Image:
+    """The workflow as it stands in the window."""
+    return Image.open(BytesIO(page.screenshot(clip=page.evaluate(BOUNDS)))).convert("RGB")
+
+
+def pictures(server: Server, api: dict[str, Any], titles: Sequence[str]) -> list[Image.Image]:
+    """Run a workflow; what its nodes of these titles show."""
+    result = server.run(Graph(api), timeout=900)
+    if not result.ok:
+        raise RuntimeError(f"{result.failed_node}: {result.error}")
+    nodes = [node for title in titles for node, spec in api.items() if spec["_meta"]["title"] == title]
+    return [Image.fromarray(result.pictures(Node(node))[0]) for node in nodes]
+
+
+def arranged(parts: Sequence[Image.Image], columns: int, gap: int, height: int | None = None) -> Image.Image:
+    """Pictures of one width in rows, on white, each cut off at `height` or as high as the highest."""
+    width, height = parts[0].width, height or max(part.height for part in parts)
+    rows = -(-len(parts) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, part in enumerate(parts):
+        row, column = divmod(index, columns)
+        sheet.paste(part.crop((0, 0, width, min(part.height, height))), (column * (width + gap), row * (height + gap)))
+    return sheet
+
+
+def save_picture(target: Path, picture: Image.Image) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        picture = picture.quantize(palette=picture.quantize(256))  # dithered
+    picture.save(target, optimize=True, quality=85)
+    print(target)
+
+
+def save(page: Page, name: str, wanted: Plan) -> dict[str, Any]:
+    """Make a workflow and write its file; returns what the front end would send to the server."""
+    build(page, wanted)
+    fit_view(page)
+    made = export(page)
+    write(f"{name}.json", made["workflow"])
+    return {number: made["output"][number] for number in sorted(made["output"], key=int)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="or set COMFYUI_PATH")
+    parser.add_argument("--only", default="", help="a part of the names of those to save")
+    options = parser.parse_args()
+    if options.comfyui is None:
+        parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
+    browser = find_browser()
+    if not browser:
+        parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
+    names = [name for name in (FLUX, DEMO, *RECIPES) if options.only in name]
+    with tempfile.TemporaryDirectory() as folder, Server(options.comfyui.resolve(), Path(folder)) as server:
+        graphs, saved = {}, {}
+        with open_front_end(server.url, browser, 2300, 1600) as page:
+            for name in names:
+                graphs[name] = save(page, name, (RECIPES | {FLUX: flux, DEMO: demo})[name]())
+                if name == FLUX:
+                    # The models are not on this machine, which the front end would show in red.
+                    page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
+                    page.evaluate("() => app.canvas.setDirty(true, true)")
+                    page.wait_for_timeout(1000)
+                    picture = screenshot(page)
+                    picture.thumbnail((640, 640))
+                    save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
+                elif name == DEMO:
+                    run(page)
+                    save_picture(IMAGES / "workflow.png", screenshot(page))
+                    build(page, demo(save=True))
+                    nodes = export(page)["output"]
+                    saved = {number: nodes[number] for number in sorted(nodes, key=int)}
+                    write("api/demo.json", saved)
+                else:
+                    write(f"api/{name}.json", graphs[name])
+        strips = {}
+        for name in names:
+            if name != FLUX:
+                shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
+                strips[name] = arranged(pictures(server, graphs[name], ("Picture", *shown)), 3, 0, height=256)
+                save_picture(WORKFLOWS / f"{name}.jpg", strips[name])
+        if DEMO in names:
+            save_picture(IMAGES / "demo.png", arranged(pictures(server, saved, DEMO_SHOWS), len(DEMO_SHOWS), 8))
+        if set(IN_README) <= set(strips):
+            parts = [strips[name].resize((576, 192), Image.Resampling.LANCZOS) for name in IN_README]
+            save_picture(IMAGES / "recipes.jpg", arranged(parts, 2, 12))
+
+
+if __name__ == "__main__":
+    main()
