@@ -6,28 +6,48 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-TokenPooling = Literal["mean", "first"]
+TokenPooling = Literal["mean", "first", "last"]
+TOKEN_POOLINGS: tuple[TokenPooling, ...] = get_args(TokenPooling)
 
 MAX_CONCEPTS = 64
 
 
 @dataclass(frozen=True)
+class Caption:
+    """One concept, encoded alone as a prompt.
+
+    tokens: ``(T, width)`` float32 on the CPU: the whole conditioning, or only the concept's own rows where the model's
+    text path treats every token by itself. own: rows of `tokens` that are the concept's own pieces: no template, no
+    padding, no start or end token.
+    position: row of the whole conditioning at which the first own piece stands. length: rows of the whole conditioning.
+    """
+
+    tokens: Tensor
+    own: tuple[int, ...]
+    position: int
+    length: int
+
+
+@dataclass(frozen=True)
 class Concepts:
-    """Named concepts and their embeddings by the prompt's text encoder.
+    """Named concepts and what the prompt's text encoder makes of them.
 
     names: all of them in order, those that only compete ("background") last.
     background_count: how many of the last names are background.
-    embeddings: ``(1, C, context_dim)`` float32 on the CPU, one vector a concept.
+    embeddings: ``(1, C, width)`` float32 on the CPU, one pooled vector a concept, for models that read them one by one.
+    captions: one a concept, for models whose text path comes before pooling. pooling: how that is done.
     """
 
     names: tuple[str, ...]
     background_count: int
     embeddings: Tensor
+    captions: tuple[Caption, ...] = ()
+    pooling: TokenPooling = "mean"
 
 
 def split_names(text: str) -> list[str]:
@@ -85,13 +105,14 @@ def find_concept(name: str, names: Sequence[str]) -> int:
 
 
 def pool_tokens(tokens: Tensor, own: Sequence[int], pooling: TokenPooling) -> Tensor:
-    """One vector for a concept from its encoded tokens.
+    """One vector for a concept from its tokens.
 
-    tokens: ``(T, context_dim)``, the text encoder's output for the concept alone, padding included.
+    tokens: ``(T, width)``, the concept alone, template and padding included.
     own: positions of the concept's own pieces: no padding, no end token, no bare "▁".
-    pooling: ``first`` takes the first token whatever it is, as the paper does; ``mean`` averages the concept's own
-    pieces, so that a word of several pieces ("light", "house") is represented as a whole.
-    Returns ``(context_dim,)`` float32.
+    pooling: ``mean`` averages the own pieces, so that a word of several ("light", "house") is represented as a whole;
+    ``first`` is the paper's choice (section 4.1); ``last`` is the piece that has read all others where the text encoder
+    only looks back.
+    Returns ``(width,)`` float32.
     """
-    tokens = tokens.to(torch.float32)
-    return tokens[0] if pooling == "first" else tokens[list(own)].mean(dim=0)
+    pieces = tokens[list(own)].to(torch.float32)
+    return {"mean": pieces.mean(dim=0), "first": pieces[0], "last": pieces[-1]}[pooling]

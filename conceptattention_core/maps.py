@@ -10,8 +10,11 @@ from torch.nn.functional import interpolate
 
 from .concepts import find_concept
 
-PATCH_PIXELS = 16
-"""Side of an image token in pixels: the VAE's 8 times the model's patch of 2."""
+TOKEN_PIXELS = 16
+"""Side of an image token in pixels in most models: a latent cell's 8 times a patch of 2."""
+
+LAST_TEN = (-10, -1)
+"""The blocks that the paper averages on FLUX.1, as `first_block` and `last_block`."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,12 @@ class ConceptAttentionMaps:
 
     scores: ``(steps, blocks, batch, concepts, h, w)`` float32 on the CPU: plain dot products, background last.
     concepts: names, in the order of that axis. background_count: how many of the last ones only compete.
-    blocks: absolute double-block indices of the second axis. sigmas: noise level of each recorded step (1: noise only).
-    image_size: ``(H, W)`` of the picture in pixels. The token grid covers ``(16 h, 16 w)`` pixels from the top left,
-    which is more where H or W is not divisible by 16. projection: the space that the scores were taken in.
+    blocks: absolute block indices of the second axis. sigmas: noise level of each recorded step.
+    image_size: ``(H, W)`` of the picture in pixels. token_pixels: side of a token; the grid covers
+    ``(token_pixels * h, token_pixels * w)`` pixels from the top left: more where H or W is not divisible by it.
+    projection: the space that the scores were taken in. family: the model family that made them, for people.
+    default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
+    temperature: the family's own; a reader's temperature multiplies it.
     """
 
     scores: Tensor
@@ -32,22 +38,38 @@ class ConceptAttentionMaps:
     sigmas: tuple[float, ...]
     image_size: tuple[int, int]
     projection: str = "output"
+    token_pixels: int = TOKEN_PIXELS
+    family: str = "FLUX.1"
+    default_blocks: tuple[int, int] = LAST_TEN
+    temperature: float = 1.0
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""
         return find_concept(concept, self.concepts)
 
-    def saliency(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:
+    def chosen(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
+        """Positions on the block axis of an inclusive range of absolute indices; negative ones count from the end.
+
+        None: the family's own end of the range. Raises ValueError on an empty range.
+        """
+        first, last = self.default_blocks
+        return select_blocks(
+            self.blocks, first if first_block is None else first_block, last if last_block is None else last_block
+        )
+
+    def saliency(
+        self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
+    ) -> Tensor:
         """Share of each concept in each patch: softmax over concepts per step and block, then the mean (paper, eq. 9).
 
-        first_block, last_block: inclusive absolute indices; negative ones count from the end and stop at block 0.
-        temperature: divides the scores; above 1 softens the competition.
+        first_block, last_block: as in `chosen`. temperature: divides the scores, after the family's own (of FLUX.1: 1);
+        above 1 softens the competition.
         Returns ``(batch, concepts, h, w)`` float32 that sums to 1 over concepts. Raises ValueError on an empty range.
         """
-        chosen = select_blocks(self.blocks, first_block, last_block)
+        chosen = self.chosen(first_block, last_block)
         total = torch.zeros(self.scores.shape[2:])
         for step in self.scores:  # one at a time: a long schedule's scores are large
-            total += (step[chosen] / temperature).softmax(dim=2).sum(dim=0)
+            total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
         return total / (len(self.scores) * len(chosen))
 
 
@@ -58,29 +80,33 @@ def select_blocks(blocks: tuple[int, ...], first: int, last: int) -> list[int]:
     chosen = [position for position, block in enumerate(blocks) if low <= block <= high]
     if not chosen:
         raise ValueError(
-            f"No double block lies between first_block {first} and last_block {last}: "
+            f"No block lies between first_block {first} and last_block {last}: "
             f"this model has blocks 0 to {depth - 1} (-1 is the last)."
         )
     return chosen
 
 
-def resize_maps(maps: Tensor, image_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def resize_maps(
+    maps: Tensor, image_size: tuple[int, int], size: tuple[int, int], token_pixels: int = TOKEN_PIXELS
+) -> Tensor:
     """Bring maps from the token grid to pixels, bilinearly, so without overshoot.
 
     maps: ``(B, C, h, w)``; image_size: ``(H, W)`` of the picture that the grid was made for; size: ``(H, W)`` wanted.
     The part of the grid that hangs over the picture's right and bottom edge is cut off. Returns ``(B, C, *size)``.
     """
-    covered = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size)
+    covered = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size, token_pixels)
     return interpolate(maps, covered, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
 
 
-def covered_size(grid: tuple[int, int], image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def covered_size(
+    grid: tuple[int, int], image_size: tuple[int, int], size: tuple[int, int], token_pixels: int = TOKEN_PIXELS
+) -> tuple[int, int]:
     """What a token grid ``(h, w)`` covers, in pixels of a picture that is shown at `size`: at least `size` itself.
 
     image_size: ``(H, W)`` of the picture that the grid was made for, in its own pixels.
     """
     height, width = (
-        max(wanted, round(wanted * count * PATCH_PIXELS / actual))
+        max(wanted, round(wanted * count * token_pixels / actual))
         for count, actual, wanted in zip(grid, image_size, size, strict=True)
     )
     return height, width

@@ -9,7 +9,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from .concepts import Concepts
-from .maps import ConceptAttentionMaps
+from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps
 from .scores import Projection
 from .stream import ConceptKeys
 
@@ -21,7 +21,7 @@ KEEP_RUNS = 8
 class Run:
     """A finished sampling run.
 
-    latents: what it gave out, ``(batch, channels, H/8, W/8)`` on the CPU: the last sample, and the last denoised one.
+    latents: what it gave out, ``(batch, channels, ...)`` on the CPU: the last sample, and the last denoised one.
     maps: what was recorded, or None with the `problem` that a reader has to be told.
     group: the prompt that the run belongs to; a store never drops a run of the newest one.
     """
@@ -32,19 +32,33 @@ class Run:
     group: str
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a model family says about the maps of one run, before it begins.
+
+    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels. The rest as in `ConceptAttentionMaps`.
+    """
+
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+    token_pixels: int = TOKEN_PIXELS
+    family: str = "FLUX.1"
+    default_blocks: tuple[int, int] = LAST_TEN
+    temperature: float = 1.0
+
+
 @dataclass
 class Recorder:
     """Collects one run's scores, a running mean for each noise level. Lives as long as the run.
 
-    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels; sigma_range: the noise levels to record, ``(low, high)``.
+    batch: pictures of the run; sigma_range: the noise levels to record, ``(low, high)``.
     attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
     """
 
     concepts: Concepts
     projection: Projection
     batch: int
-    grid: tuple[int, int]
-    image_size: tuple[int, int]
+    frame: Frame
     sigma_range: tuple[float, float]
     attend_to: ConceptKeys = "both"
     _sums: dict[float, Tensor] = field(default_factory=dict)
@@ -62,7 +76,7 @@ class Recorder:
 
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
-        h, w = self.grid
+        h, w = self.frame.grid
         per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
         mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
         self._blocks = blocks
@@ -95,8 +109,12 @@ class Recorder:
             background_count=self.concepts.background_count,
             blocks=self._blocks,
             sigmas=tuple(self._sums),
-            image_size=self.image_size,
+            image_size=self.frame.image_size,
             projection=self.projection,
+            token_pixels=self.frame.token_pixels,
+            family=self.frame.family,
+            default_blocks=self.frame.default_blocks,
+            temperature=self.frame.temperature,
         )
         return Run(latents, maps, "", group)
 
@@ -119,7 +137,7 @@ class RunStore:
     def find(self, samples: Tensor) -> ConceptAttentionMaps:
         """The maps of the run that made this latent, told by its values.
 
-        samples: ``(batch, channels, H/8, W/8)``. Raises ValueError, saying what to connect, where no run made it.
+        samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
         """
         wanted = samples.cpu()
         for run in reversed(self._runs):

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .stream import ConceptKeys, TextStream, concept_block, merge_heads
+from .stream import ConceptKeys, TextBlock, concept_block, merge_heads
 
 Projection = Literal["output", "cross_attention", "value"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
@@ -24,14 +24,13 @@ def dot_scores(concepts: Tensor, image: Tensor) -> Tensor:
 class ConceptPass:
     """One evaluation of the model: carries the concepts from block to block and collects their scores.
 
-    An adapter calls, for every double block in order, `attend` when the block's keys and values are known and `score`
-    when its attention output is. Everything stays on the model's device until `stacked_scores`.
+    An adapter calls, for every block in order, `attend` when the block's keys and values are known and `score` when its
+    attention output is. Everything stays on the model's device until `stacked_scores`.
     """
 
-    def __init__(self, tokens: Tensor, vec: Tensor, projection: Projection, attend_to: ConceptKeys = "both"):
-        """tokens: ``(B, C, D)`` after the model's text input layer; vec: ``(B, D)``; attend_to: see `stream.py`."""
+    def __init__(self, tokens: Tensor, projection: Projection, attend_to: ConceptKeys = "both"):
+        """tokens: ``(B, C, D)`` behind the model's text path; attend_to: see `stream.py`."""
         self._tokens = tokens
-        self._vec = vec
         self._projection = projection
         self._attend_to: ConceptKeys = attend_to
         self._output: dict[int, Tensor] = {}
@@ -39,12 +38,12 @@ class ConceptPass:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Absolute indices of the double blocks that have been scored."""
+        """Absolute indices of the blocks that have been scored."""
         return tuple(sorted(self._scores))
 
-    def attend(self, block: int, text: TextStream, image_keys: Tensor, image_values: Tensor) -> None:
-        """Run the concepts through one double block; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
-        vectors = concept_block(text, self._tokens, self._vec, image_keys, image_values, self._attend_to)
+    def attend(self, block: int, text: TextBlock, image_keys: Tensor, image_values: Tensor) -> None:
+        """Run the concepts through one block; keys (rotary embedding applied) and values ``(B, H, N, d)``."""
+        vectors = concept_block(text, self._tokens, image_keys, image_values, self._attend_to)
         self._tokens = vectors.tokens
         if self._projection == "output":
             self._output[block] = vectors.output
@@ -57,14 +56,14 @@ class ConceptPass:
             self._scores[block] = scores / (heads * head_dim**0.5)
 
     def score(self, block: int, image_output: Tensor) -> None:
-        """Take the image part of the block's ordinary attention output, ``(B, N, D)`` before the output projection."""
+        """Take the image part of the block's ordinary attention output, ``(B, N, H*d)`` before its projection."""
         output = self._output.pop(block, None)
         if output is not None:
             self._scores[block] = dot_scores(output, image_output)
 
     def release_tokens(self) -> None:
-        """Let the concepts go when the double blocks are done: from there on only scores are held."""
-        self._tokens = self._vec = torch.empty(0)
+        """Let the concepts go when their last block is done: from there on only scores are held."""
+        self._tokens = torch.empty(0)
 
     def stacked_scores(self) -> Tensor:
         """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from json import JSONDecodeError
 from os import PathLike
 from typing import Any
@@ -31,6 +32,10 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "sigmas": maps.sigmas,
         "image_size": maps.image_size,
         "projection": maps.projection,
+        "token_pixels": maps.token_pixels,
+        "family": maps.family,
+        "default_blocks": maps.default_blocks,
+        "temperature": maps.temperature,
     }
     scores = maps.scores.to("cpu", torch.float32).contiguous()
     save_file({"scores": scores}, path, metadata={METADATA_KEY: json.dumps(description)})
@@ -58,6 +63,20 @@ def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
         raise ValueError(f"{path} {error}") from error
 
 
+def _block_range(value: Any) -> tuple[int, int]:
+    first, last = map(int, value)
+    return first, last
+
+
+LATER_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "token_pixels": int,
+    "family": str,
+    "default_blocks": _block_range,
+    "temperature": float,
+}
+"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so."""
+
+
 def _described(scores: Tensor, description: dict[str, Any]) -> ConceptAttentionMaps:
     """The maps that a file's tensor and JSON make. Raises ValueError, without the file's name, where they disagree."""
     if description["version"] > VERSION:
@@ -73,6 +92,7 @@ def _described(scores: Tensor, description: dict[str, Any]) -> ConceptAttentionM
         sigmas=tuple(map(float, description["sigmas"])),
         image_size=(int(description["image_size"][0]), int(description["image_size"][1])),
         projection=str(description["projection"]),
+        **{key: read(description[key]) for key, read in LATER_FIELDS.items() if key in description},
     )
     described = (len(maps.sigmas), len(maps.blocks), len(maps.concepts))
     if (
@@ -82,6 +102,8 @@ def _described(scores: Tensor, description: dict[str, Any]) -> ConceptAttentionM
         or (scores.shape[0], scores.shape[1], scores.shape[3]) != described
         or not 0 <= maps.background_count < len(maps.concepts)
         or min(maps.image_size) < 1
+        or maps.token_pixels < 1
+        or not maps.temperature > 0
     ):
         raise ValueError(
             f"contradicts itself: {scores.dtype} scores of shape {tuple(scores.shape)} for (steps, blocks, concepts) "

@@ -1,10 +1,10 @@
-"""The concept stream: concept tokens that travel through the double blocks beside the prompt, unseen by it."""
+"""The concept stream: concept tokens that travel through the blocks beside the prompt, unseen by it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from einops import rearrange
@@ -17,6 +17,32 @@ CONCEPT_KEYS: tuple[ConceptKeys, ...] = ("both", "image", "concepts", "none")
 
 
 @dataclass(frozen=True)
+class Entry:
+    """Concept tokens on their way into a block's attention.
+
+    query, key, value: ``(B, H, C, d)`` each, normalised, and rotated to the concepts' own places.
+    carry: what the way out needs of the block's input (a parallel MLP's half, an output gate), handed on as it is.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    carry: Any = None
+
+
+class TextBlock(Protocol):
+    """The text stream of one block, by the model's own modules: all that the core knows of a model family."""
+
+    def enter(self, tokens: Tensor) -> Entry:
+        """Residual stream ``(B, C, D)`` -> attention."""
+        ...
+
+    def leave(self, tokens: Tensor, entry: Entry, output: Tensor) -> Tensor:
+        """Attention output ``(B, C, H*d)``, before its projection -> residual stream ``(B, C, D)`` after the block."""
+        ...
+
+
+@dataclass(frozen=True)
 class Modulation:
     """Shift, scale and gate of one half of a block, each ``(B, 1, D)``."""
 
@@ -24,28 +50,47 @@ class Modulation:
     scale: Tensor
     gate: Tensor
 
+    def __call__(self, tokens: Tensor) -> Tensor:
+        return (1 + self.scale) * tokens + self.shift
+
 
 @dataclass(frozen=True)
-class TextStream:
-    """The text stream of one double block, by its own modules: what an adapter has to point at.
+class ModulatedBlock:
+    """A text stream of the usual form (adaptive layer norm: shift, scale, gate), as Flux's double blocks have it.
 
-    modulation: vector ``(B, D)`` -> the modulations of the attention half and of the MLP half.
-    norm1, norm2: ``(B, C, D)`` -> ``(B, C, D)``, the layer norms before attention and MLP.
-    qkv: ``(B, C, D)`` -> query, key, value ``(B, H, C, d)``, query and key RMS-normalised.
-    proj, mlp: ``(B, C, D)`` -> ``(B, C, D)``, the attention's output projection and the MLP.
+    attention, mlp_half: the modulations of the two halves; without the second the stream ends in this block.
+    norm1, norm2: ``(B, C, D)`` -> ``(B, C, D)``, the norms before attention and MLP.
+    qkv: ``(B, C, D)`` -> query, key, value ``(B, H, C, d)``, query and key normalised and rotated.
+    proj, mlp: ``(B, C, H*d)`` or ``(B, C, D)`` -> ``(B, C, D)``, the attention's output projection and the MLP.
     """
 
-    modulation: Callable[[Tensor], tuple[Modulation, Modulation]]
+    attention: Modulation
+    mlp_half: Modulation | None
     norm1: Callable[[Tensor], Tensor]
     norm2: Callable[[Tensor], Tensor]
     qkv: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
     proj: Callable[[Tensor], Tensor]
     mlp: Callable[[Tensor], Tensor]
 
+    def enter(self, tokens: Tensor) -> Entry:
+        return Entry(*self.qkv(self.attention(self.norm1(tokens))))
+
+    def leave(self, tokens: Tensor, entry: Entry, output: Tensor) -> Tensor:
+        if self.mlp_half is None:
+            return tokens
+        tokens = tokens + self.attention.gate * self.proj(output)
+        tokens = tokens + self.mlp_half.gate * self.mlp(self.mlp_half(self.norm2(tokens)))
+        return clamp_half(tokens)
+
+
+def clamp_half(tokens: Tensor) -> Tensor:
+    """Text streams overflow in fp16, where their hosts clamp them in the same way. Any shape."""
+    return tokens.nan_to_num(nan=0.0, posinf=65504, neginf=-65504) if tokens.dtype == torch.float16 else tokens
+
 
 @dataclass(frozen=True)
 class ConceptVectors:
-    """What one double block makes of the concepts, heads merged: each ``(B, C, D)``.
+    """What one block makes of the concepts, heads merged: each ``(B, C, D)``.
 
     output is ``o_c``, the attention output before the output projection; tokens is the residual stream after the block.
     """
@@ -79,26 +124,19 @@ def concept_attention(
 
 
 def concept_block(
-    text: TextStream,
+    text: TextBlock,
     tokens: Tensor,
-    vec: Tensor,
     image_keys: Tensor,
     image_values: Tensor,
     attend_to: ConceptKeys = "both",
 ) -> ConceptVectors:
-    """Send concept tokens through one double block (the paper's section 4.1; ALGORITHM: "per double block").
+    """Send concept tokens through one block (the paper's section 4.1; ALGORITHM: "per double block").
 
-    tokens: ``(B, C, D)``; vec: ``(B, D)``, the modulation vector with a zero pooled text vector.
-    image_keys: ``(B, H, N, d)`` with the block's rotary embedding applied (the concepts' own is the identity, all their
-    position ids being 0); image_values: ``(B, H, N, d)``. attend_to: for the paper's ablation of the keys.
+    tokens: ``(B, C, D)``. image_keys: ``(B, H, N, d)`` with the block's rotary embedding applied; image_values:
+    ``(B, H, N, d)``. attend_to: for the paper's ablation of the keys.
 
     Concepts attend to concepts and image patches and not to the prompt; only their C rows are computed.
     """
-    attention_mod, mlp_mod = text.modulation(vec)
-    query, key, value = text.qkv((1 + attention_mod.scale) * text.norm1(tokens) + attention_mod.shift)
-    output = concept_attention(query, key, value, image_keys, image_values, attend_to)
-    tokens = tokens + attention_mod.gate * text.proj(output)
-    tokens = tokens + mlp_mod.gate * text.mlp((1 + mlp_mod.scale) * text.norm2(tokens) + mlp_mod.shift)
-    if tokens.dtype == torch.float16:  # Flux's text stream overflows in fp16, and its hosts clamp it in the same way
-        tokens = tokens.nan_to_num(nan=0.0, posinf=65504, neginf=-65504)
-    return ConceptVectors(merge_heads(query), merge_heads(value), output, tokens)
+    entry = text.enter(tokens)
+    output = concept_attention(entry.query, entry.key, entry.value, image_keys, image_values, attend_to)
+    return ConceptVectors(merge_heads(entry.query), merge_heads(entry.value), output, text.leave(tokens, entry, output))

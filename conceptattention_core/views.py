@@ -50,15 +50,17 @@ class ConceptMaps:
     def __iter__(self) -> Iterator[ConceptMaps]:
         return (self[index] for index in range(len(self)))
 
-    def saliency(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> dict[str, Tensor]:
-        """Share of each concept in each 16-pixel patch: name -> ``(h, w)`` float32; they sum to 1 over the concepts.
+    def saliency(
+        self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Share of each concept in each patch: name -> ``(h, w)`` float32; they sum to 1 over the concepts.
 
         The arguments are those of `ConceptAttentionMaps.saliency`.
         """
-        shares = self._shares(first_block, last_block, temperature)[0]
+        shares = self._one().saliency(first_block, last_block, temperature)[0]
         return dict(zip(self.concepts, shares, strict=True))
 
-    def presence(self, first_block: int = -10, last_block: int = -1) -> dict[str, float]:
+    def presence(self, first_block: int | None = None, last_block: int | None = None) -> dict[str, float]:
         """How sure the maps are that each concept is in the picture at all, 0..1 (see `presence.presence`)."""
         sure = presence(self._one(), first_block, last_block)[0]
         return dict(zip(self.concepts, sure.tolist(), strict=True))
@@ -108,7 +110,7 @@ class ConceptMaps:
 
     def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:
         """One concept's share in colours, on the absolute scale 0 (dark) to 1 (pale). size: ``(H, W)``."""
-        shares = resize_maps(self._shares(**blocks), self.raw.image_size, size or self.raw.image_size)
+        shares = self._in_pixels(size or self.raw.image_size, **blocks)
         return to_pil(heatmap_picture(shares[:, self.raw.index(concept)])[0])
 
     def overlay(self, image: Picture | None = None, alpha: float = 0.6, **blocks: Any) -> Image.Image:
@@ -118,7 +120,7 @@ class ConceptMaps:
         """
         picture = None if image is None else picture_tensor(image)
         size = self.raw.image_size if picture is None else (picture.shape[1], picture.shape[2])
-        shares = resize_maps(self._shares(**blocks), self.raw.image_size, size)
+        shares = self._in_pixels(size, **blocks)
         background = None if picture is None else image_batch(picture, 1, size)
         return to_pil(overlay_picture(shares, self.concepts, self.raw.background_count, background, alpha)[0])
 
@@ -131,9 +133,9 @@ class ConceptMaps:
         """Read a file that `save`, or ComfyUI, has written (see `storage.load_maps`)."""
         return cls(load_maps(path))
 
-    def _shares(self, first_block: int = -10, last_block: int = -1, temperature: float = 1.0) -> Tensor:
-        """``(1, C, h, w)``."""
-        return self._one().saliency(first_block, last_block, temperature)
+    def _in_pixels(self, size: tuple[int, int], **blocks: Any) -> Tensor:
+        """``(1, C, *size)``."""
+        return resize_maps(self._one().saliency(**blocks), self.raw.image_size, size, self.raw.token_pixels)
 
     def _one(self) -> ConceptAttentionMaps:
         """The maps of the one picture, or ValueError where there are several."""

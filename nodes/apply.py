@@ -6,7 +6,6 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..conceptattention_core.adapters.comfy.families.flux import require_flux
 from ..conceptattention_core.adapters.comfy.sampling import apply_concept_attention
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TokenPooling, parse_concepts
@@ -97,6 +96,5 @@ class ConceptAttentionApply(io.ComfyNode):
         start_percent: float,
         end_percent: float,
     ) -> io.NodeOutput:
-        context_dim = require_flux(model).params.context_in_dim
-        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, context_dim)
+        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, model)
         return io.NodeOutput(*apply_concept_attention(model, encoded, projection, start_percent, end_percent))

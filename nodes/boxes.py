@@ -153,7 +153,8 @@ class ConceptAttentionBoxes(io.ComfyNode):
     ) -> io.NodeOutput:
         index = maps.index(concept)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
-        shares = resize_maps(maps.saliency(first_block, last_block, softmax_temperature), maps.image_size, size)
+        saliency = maps.saliency(first_block, last_block, softmax_temperature)
+        shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         prompt = concept_prompt(
             shares, index, method, threshold, min_area / 100, max_boxes, (positive_count, negative_count), batch_index
         )

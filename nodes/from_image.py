@@ -8,7 +8,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..conceptattention_core.adapters.comfy.encode import encode_picture
-from ..conceptattention_core.adapters.comfy.families.flux import require_flux
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
@@ -155,8 +154,7 @@ class ConceptAttentionFromImage(io.ComfyNode):
         guidance: float,
         last_block: int,
     ) -> io.NodeOutput:
-        context_dim = require_flux(model).params.context_in_dim
-        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, context_dim)
+        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, model)
         return io.NodeOutput(
             encode_picture(
                 model,

@@ -95,7 +95,8 @@ class ConceptAttention(io.ComfyNode):
         maps = concept_attention.find(samples["samples"])
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         index = maps.index(concept)
-        shares = resize_maps(maps.saliency(first_block, last_block, softmax_temperature), maps.image_size, size)
+        saliency = maps.saliency(first_block, last_block, softmax_temperature)
+        shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         picture = None if image is None else image_batch(image, len(shares), size)
         return io.NodeOutput(
             ramp_mask(shares[:, index], threshold, softness),

@@ -108,9 +108,9 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
         if picture is None or not refine_edges:
             size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])
-            shares = resize_maps(tokens, maps.image_size, size)
+            shares = resize_maps(tokens, maps.image_size, size, maps.token_pixels)
         else:
-            shares = refine_maps(tokens, picture, maps.image_size)
+            shares = refine_maps(tokens, picture, maps.image_size, maps.token_pixels)
         labels = shares.argmax(dim=1)
         if fill_holes:
             labels = fill_label_holes(labels, named)

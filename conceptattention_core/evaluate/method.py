@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..concepts import TokenPooling
-from ..maps import ConceptAttentionMaps, select_blocks
+from ..maps import ConceptAttentionMaps
 from ..scores import Projection
 from ..stream import ConceptKeys
 
@@ -48,5 +48,5 @@ class Method:
         """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`."""
         if self.softmax:
             return maps.saliency(self.first_block, self.last_block)[0]
-        chosen = select_blocks(maps.blocks, self.first_block, self.last_block)
+        chosen = maps.chosen(self.first_block, self.last_block)
         return torch.stack([step[chosen, 0].mean(dim=0) for step in maps.scores]).mean(dim=0)

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt, find_objects, label
 from torch import Tensor
 
-from ..maps import PATCH_PIXELS
+from ..maps import TOKEN_PIXELS
 from .methods import argmax_mask, threshold_mask
 
 RegionMethod = Literal["argmax", "threshold"]
@@ -80,7 +80,7 @@ def concept_prompt(
 def padded_region(regions: list[Region], padding: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """One box around all regions and `padding` pixels more, inside the picture: x, y, width, height.
 
-    size: ``(H, W)`` of the picture. Width and height are multiples of `PATCH_PIXELS`, as far as the picture is large
+    size: ``(H, W)`` of the picture. Width and height are multiples of `TOKEN_PIXELS`, as far as the picture is large
     enough, so that a crop needs no rounding on its way through a model. Without regions it is the whole picture.
     """
     height, width = size
@@ -94,7 +94,7 @@ def padded_region(regions: list[Region], padding: int, size: tuple[int, int]) ->
 def _padded(start: int, stop: int, padding: int, end: int) -> tuple[int, int]:
     """Start and length of an interval with padding, its length rounded up to whole patches, shifted into 0..end."""
     length = min(stop, end - padding) - max(start, padding) + 2 * padding
-    length = min(-(-length // PATCH_PIXELS) * PATCH_PIXELS, end)
+    length = min(-(-length // TOKEN_PIXELS) * TOKEN_PIXELS, end)
     return min(max((start + stop - length) // 2, 0), end - length), length
 
 

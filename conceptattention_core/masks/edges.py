@@ -18,7 +18,7 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from ..maps import covered_size
+from ..maps import TOKEN_PIXELS, covered_size
 
 CELLS = 4
 """Cells of the working grid along a token's side."""
@@ -33,11 +33,13 @@ FLATNESS = 1e-3
 """Variance of the colour, RGB 0..1, below which a window counts as flat and the guided filter only averages."""
 
 
-def refine_maps(maps: Tensor, picture: Tensor, image_size: tuple[int, int]) -> Tensor:
+def refine_maps(
+    maps: Tensor, picture: Tensor, image_size: tuple[int, int], token_pixels: int = TOKEN_PIXELS
+) -> Tensor:
     """Bring shares from the token grid to the picture's pixels, along the picture's edges.
 
     maps: ``(B, C, h, w)``, >= 0, sum over concepts 1; picture: ``(B, H, W, 3)`` 0..1, at any size; image_size:
-    ``(H, W)`` of the picture that the grid was made for, of which a token covers 16 x 16 pixels. Returns
+    ``(H, W)`` of the picture that the grid was made for, of which a token covers `token_pixels` each way. Returns
     ``(B, C, H, W)`` float32, >= 0 with sum 1. Raises ValueError where the picture holds NaN or infinity.
 
     Sources: random walks on colour affinities, with the bilateral filter's weights (C. Tomasi and R. Manduchi,
@@ -47,7 +49,7 @@ def refine_maps(maps: Tensor, picture: Tensor, image_size: tuple[int, int]) -> T
     if not picture.isfinite().all():
         raise ValueError("`image` holds NaN or infinite values: no edges can be followed in it. Decode it again.")
     size = (picture.shape[1], picture.shape[2])
-    height, width = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size)
+    height, width = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size, token_pixels)
     edge = (0, width - size[1], 0, height - size[0])
     guides = [pad(rearrange(one.float(), "h w c -> 1 c h w"), edge, mode="replicate") for one in picture]
     refined = []

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..maps import ConceptAttentionMaps, select_blocks
+from ..maps import ConceptAttentionMaps
 
 TEMPERATURE = 0.3
 """Of the competition, in units of the picture's own spread of scores."""
@@ -19,13 +19,15 @@ SLOPE, OFFSET = 2.12, 0.91
 """Calibration: 0.5 is as likely present as absent. Fitted by `tools/benchmarks/presence.py` on scenes of its own."""
 
 
-def presence(maps: ConceptAttentionMaps, first_block: int = -10, last_block: int = -1) -> Tensor:
+def presence(
+    maps: ConceptAttentionMaps, first_block: int | None = None, last_block: int | None = None
+) -> Tensor:
     """How sure the maps are that each concept is in each picture: ``(batch, concepts)`` float32 0..1.
 
     0.5 is as likely there as not on the demo model's scenes. Blocks as in `ConceptAttentionMaps.saliency`. The other
     recorded concepts are what a concept is measured against: the more of the picture is named, the surer the answer.
     """
-    chosen = select_blocks(maps.blocks, first_block, last_block)
+    chosen = maps.chosen(first_block, last_block)
     total = torch.zeros(maps.scores.shape[2:])
     for step in maps.scores:
         total += step[chosen].sum(dim=0)

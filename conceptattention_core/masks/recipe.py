@@ -45,8 +45,8 @@ class MaskRecipe:
 
     concept: str = ""
     min_presence: float = 0.0
-    first_block: int = -10
-    last_block: int = -1
+    first_block: int | None = None
+    last_block: int | None = None
     temperature: float = 1.0
     refine_edges: bool = True
     method: MaskMethod = "soft"
@@ -98,7 +98,7 @@ def make_mask(
     if picture is not None:
         picture = image_batch(picture, len(shares), size)
     guide = picture if recipe.refine_edges else None
-    mask = _cut(shares, signs, recipe, maps.image_size, size, guide)
+    mask = _cut(shares, signs, recipe, maps, size, guide)
     mask = mask * (signs > 0).any(dim=1)[:, None, None]
     return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
 
@@ -107,14 +107,16 @@ def _cut(
     shares: Tensor,
     signs: Tensor,
     recipe: MaskRecipe,
-    image_size: tuple[int, int],
+    maps: ConceptAttentionMaps,
     size: tuple[int, int],
     guide: Tensor | None,
 ) -> Tensor:
     """Shares ``(B, C, h, w)`` on the token grid, and signs ``(B, C)``, to a mask ``(B, *size)`` as the method says."""
 
     def in_pixels(grid: Tensor) -> Tensor:
-        return resize_maps(grid, image_size, size) if guide is None else refine_maps(grid, guide, image_size)
+        if guide is None:
+            return resize_maps(grid, maps.image_size, size, maps.token_pixels)
+        return refine_maps(grid, guide, maps.image_size, maps.token_pixels)
 
     if recipe.method == "argmax":
         return winner_mask(in_pixels(shares), signs)

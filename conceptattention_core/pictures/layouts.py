@@ -87,7 +87,7 @@ def _levels(
 ) -> Tensor:
     """Where on its scale each chosen concept is: ``(B, K, *size)`` 0..1; 0 for a map that is constant."""
     low, high = (end[chosen, None, None] for end in scale_ends(shares, scale))
-    resized = resize_maps(shares[:, chosen], maps.image_size, size)
+    resized = resize_maps(shares[:, chosen], maps.image_size, size, maps.token_pixels)
     return ((resized - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
 
@@ -122,7 +122,7 @@ def _overlay(
 ) -> Tensor:
     everything = list(range(len(maps.concepts)))
     levels = _levels(maps, shares, everything, style.scale, size)
-    winner = resize_maps(shares, maps.image_size, size).argmax(dim=1)
+    winner = resize_maps(shares, maps.image_size, size, maps.token_pixels).argmax(dim=1)
     colors = concept_colors(len(maps.concepts), maps.background_count)
     opacity = levels.gather(1, winner[:, None]) * torch.isin(winner, torch.tensor(chosen))[:, None]
     opacity = rearrange(opacity, "b 1 h w -> b h w 1")

@@ -104,7 +104,7 @@ def test_any_image_size(pack: dict[str, Any], size: tuple[int, int]) -> None:
     ("options", "message"),
     [
         ({"concept": "zzzz"}, "There is no concept 'zzzz'"),
-        ({"first_block": 5, "last_block": 9}, "No double block lies between"),
+        ({"first_block": 5, "last_block": 9}, "No block lies between"),
         ({"image": torch.rand(3, 8, 8, 3)}, "`image` holds 3 pictures"),
         ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "`image` holds NaN"),
     ],

@@ -65,5 +65,6 @@ def test_a_concept_is_found_by_name() -> None:
 def test_pooling() -> None:
     tokens = torch.tensor([[1.0, 2.0], [3.0, 6.0], [100.0, 100.0], [5.0, 7.0]], dtype=torch.bfloat16)
     assert pool_tokens(tokens, [1, 3], "mean").tolist() == [4.0, 6.5]
-    assert pool_tokens(tokens, [1, 3], "first").tolist() == [1.0, 2.0]
+    assert pool_tokens(tokens, [1, 3], "first").tolist() == [3.0, 6.0]
+    assert pool_tokens(tokens, [1, 3], "last").tolist() == [5.0, 7.0]
     assert pool_tokens(tokens, [1], "mean").dtype == torch.float32

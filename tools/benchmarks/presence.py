@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptattention_core.maps import ConceptAttentionMaps, select_blocks
+from conceptattention_core.maps import ConceptAttentionMaps
 from conceptattention_core.masks.presence import PLACES, TEMPERATURE, calibrated, evidence
 from tools.benchmarks.quality import start_comfyui
 
@@ -99,7 +99,6 @@ def record(parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace) 
     import comfy.sample
     import comfy.samplers
 
-    from conceptattention_core.adapters.comfy.families.flux import require_flux
     from conceptattention_core.adapters.comfy.sampling import apply_concept_attention
     from conceptattention_core.adapters.comfy.text import encode_concepts
     from conceptattention_core.evaluate.datasets.scenes.scenes import NOUNS, scene
@@ -109,7 +108,7 @@ def record(parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace) 
     rng = np.random.default_rng(seed)
     absent = rng.choice([noun for noun in NOUNS if noun not in one.names], options.absent, replace=False)
     names = tuple(rng.permutation([*one.names, *absent]).tolist())
-    concepts = encode_concepts(clip, (*names, BACKGROUND), 1, "mean", require_flux(model).params.context_in_dim)
+    concepts = encode_concepts(clip, (*names, BACKGROUND), 1, "mean", model)
     patched, store = apply_concept_attention(model, concepts, "output", 0.0, 1.0)
     prompt = clip.encode_from_tokens_scheduled(clip.tokenize(one.caption))
     latent = vae.encode(torch.from_numpy(one.image.copy()).float()[None] / 255.0)
@@ -120,7 +119,7 @@ def record(parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace) 
         patched, noise, 1.0, sampler, sigmas, prompt, prompt, latent, disable_pbar=True, seed=0
     )
     maps: ConceptAttentionMaps = store.find(made)
-    chosen = select_blocks(maps.blocks, options.first_block, options.last_block)
+    chosen = maps.chosen(options.first_block, options.last_block)
     return Case(maps.scores[:, chosen, 0], names, tuple(name in one.names for name in names))
 
 

@@ -76,16 +76,14 @@ def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namesp
     import comfy.sample
     import comfy.samplers
 
-    from conceptattention_core.adapters.comfy.families.flux import require_flux
     from conceptattention_core.adapters.comfy.sampling import apply_concept_attention
     from conceptattention_core.adapters.comfy.text import encode_concepts
     from conceptattention_core.scores import PROJECTIONS
 
     model, clip, vae = parts
-    width = require_flux(model).params.context_in_dim
     stores = {}
     for pooling in POOLINGS:
-        concepts = encode_concepts(clip, scene.names, 0, pooling, width)
+        concepts = encode_concepts(clip, scene.names, 0, pooling, parts[0])
         for projection in PROJECTIONS:
             model, stores[projection, pooling] = apply_concept_attention(model, concepts, projection, 0.0, 1.0)
     prompt = clip.encode_from_tokens_scheduled(clip.tokenize(scene.caption))

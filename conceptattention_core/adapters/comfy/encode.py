@@ -1,4 +1,4 @@
-"""ComfyUI: maps of a picture that exists already, by one noised forward that stops after the double blocks.
+"""ComfyUI: maps of a picture that exists already, by one noised forward that stops behind the last block it needs.
 
 The forward is a sampling run of ComfyUI's own guider with a sampler of a single evaluation. So memory management,
 LoRAs, and other nodes' patches, wrappers and hooks are ComfyUI's affair, as in any run; what this pack adds stands in
@@ -16,6 +16,7 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy.samplers import KSAMPLER, CFGGuider
 from einops import rearrange, repeat
@@ -23,11 +24,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...concepts import Concepts
-from ...maps import PATCH_PIXELS, ConceptAttentionMaps, select_blocks
+from ...maps import ConceptAttentionMaps, select_blocks
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
-from .families.flux import require_flux
+from .families import require_family, transformer_of
+from .families.base import Family, pixels_of_a_cell
 from .sampling import WRAPPER_KEY, EvaluationRecorder
 
 
@@ -49,26 +51,23 @@ def encode_picture(
 
     image: ``(B, H, W, 1, 3 or 4)`` 0..1, of any size. One picture is in work at a time, and all get the same noises,
     those of `seed`, `seed` + 1 and so on: so a batch gives what its pictures give one by one.
-    last_block: the last double block to run, negative from the end. The maps hold all blocks up to this one.
+    last_block: the last block to run, negative from the end. The maps hold all blocks up to this one.
     Raises ValueError where model, VAE, picture or settings will not do.
     """
-    flux = require_flux(model)
+    family, dit = require_family(model), transformer_of(model)
     require_noise_level(noise_level)
     if noise_samples < 1:
         raise ValueError(f"noise_samples ({noise_samples}) must be at least 1.")
-    last = select_blocks(tuple(range(len(flux.double_blocks))), 0, last_block)[-1]
-    if flux.in_channels != flux.out_channels:
-        raise ValueError(
-            "This MODEL is a Fill or Control model, which needs more than a picture. Use a plain FLUX.1: dev, schnell, "
-            "Krea or Kontext."
-        )
+    last = select_blocks(tuple(range(family.depth(dit))), 0, last_block)[-1]
+    if why := family.why_not_for_pictures(model.model, dit):
+        raise ValueError(why)
     require_pictures(image)
     # What Apply Concept Attention has put on the model is for sampling runs.
     plain = model.clone()
     plain.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY)
-    positive = encode_prompt(clip, prompt, guidance, flux.params.vec_in_dim)
-    forward = NoisedForward(plain, positive, concepts, projection, noise_level, last)
-    latents = encode_latents(vae, image, model.get_model_object("latent_format").latent_channels)
+    positive = encode_prompt(clip, prompt, guidance, family.pooled_width(dit))
+    forward = NoisedForward(family, plain, positive, concepts, projection, noise_level, last)
+    latents = encode_latents(vae, image, family, model)
     noises = [seeded_noise(latents[0].shape[1:], (seed + sample) % 2**64)[None] for sample in range(noise_samples)]
     progress = comfy.utils.ProgressBar(len(latents) * len(noises))
     size = (image.shape[1], image.shape[2])
@@ -78,11 +77,12 @@ def encode_picture(
 
 @dataclass(frozen=True)
 class NoisedForward:
-    """How to look at a picture's latent: noised, once, as far as double block `last_block`.
+    """How to look at a picture's latent: noised, once, as far as block `last_block`.
 
     positive: the prompt's CONDITIONING. The other fields are those of `encode_picture`.
     """
 
+    family: Family
     model: ModelPatcher
     positive: list[Any]
     concepts: Concepts
@@ -95,25 +95,25 @@ class NoisedForward:
     ) -> ConceptAttentionMaps:
         """One forward for each noise, and the mean of their scores.
 
-        latent: ``(1, channels, H/8, W/8)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
+        latent: ``(1, channels, ...)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
         Raises ValueError where another node on the model kept the scores from being read.
         """
-        patch = require_flux(self.model).patch_size
         height, width = latent.shape[-2:]
-        grid = (math.ceil(height / patch), math.ceil(width / patch))
-        recorder = Recorder(self.concepts, self.projection, len(latent), grid, image_size, (0.0, 1.0))
+        frame = self.family.frame(self.model.model, transformer_of(self.model), (height, width))
+        frame = replace(frame, image_size=image_size)
+        recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf))
         recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")
         guider = CFGGuider(self.model)
         guider.inner_set_conds({"positive": self.positive})
         guider.model_options = create_model_options_clone(guider.model_options)
         add_wrapper_with_key(
-            WrappersMP.DIFFUSION_MODEL,
+            WrappersMP.APPLY_MODEL,
             WRAPPER_KEY,
-            EvaluationRecorder(recorder, guider, (height, width), self.last_block),
+            EvaluationRecorder(self.family, recorder, guider, tuple(latent.shape[1:]), self.last_block),
             guider.model_options,
             is_model_options=True,
         )
-        sigmas = torch.tensor([self.noise_level, 0.0])
+        sigmas = torch.tensor([sigma_of(self.model, self.noise_level), 0.0])
         for noise in noises:
             comfy.model_management.throw_exception_if_processing_interrupted()
             guider.sample(noise, latent, KSAMPLER(evaluate_once), sigmas, disable_pbar=True)
@@ -124,6 +124,14 @@ class NoisedForward:
         return run.maps
 
 
+def sigma_of(model: ModelPatcher, noise_level: float) -> float:
+    """The model's own measure of a noise level, 0..1: of a flow model the level itself, else by its schedule."""
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, CONST):
+        return noise_level
+    return float(sampling.percent_to_sigma(1 - noise_level)) if noise_level < 1 else float(sampling.sigma_max)
+
+
 def evaluate_once(
     model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any = None, disable: Any = None
 ) -> Tensor:
@@ -132,9 +140,12 @@ def evaluate_once(
     return x
 
 
-def encode_prompt(clip: Any, prompt: str, guidance: float, pooled_dim: int) -> list[Any]:
-    """A CONDITIONING as CLIP Text Encode and Flux Guidance make it, but its pooled text zero, as in the paper."""
-    pooled = torch.zeros(1, pooled_dim)
+def encode_prompt(clip: Any, prompt: str, guidance: float, pooled_width: int | None) -> list[Any]:
+    """A CONDITIONING as CLIP Text Encode and Flux Guidance make it, but its pooled text zero, as in the paper.
+
+    pooled_width: channels of that vector; None where the model reads none.
+    """
+    pooled = None if pooled_width is None else torch.zeros(1, pooled_width)
     return [
         [context, {**extra, "pooled_output": pooled, "guidance": guidance}]
         for context, extra in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
@@ -155,15 +166,17 @@ def require_pictures(image: Tensor) -> None:
         )
 
 
-def encode_latents(vae: Any, image: Tensor, channels: int) -> list[Tensor]:
-    """The VAE's mean of each picture, ``(1, channels, 2 h, 2 w)`` float32 on the CPU for a token grid of ``(h, w)``.
+def encode_latents(vae: Any, image: Tensor, family: Family, model: ModelPatcher) -> list[Tensor]:
+    """The VAE's mean of each picture, ``(1, channels, (1,) h, w)`` float32 on the CPU, h and w whole tokens.
 
-    Grey pictures get three channels; alpha is left out, as VAE Encode does. Where a side is not divisible by 16 the
-    edge is repeated to the right and downwards, for the VAE would cut off a margin all around, and the grid would not
-    begin in the picture's corner. Raises ValueError for the VAE of another model family.
+    Grey pictures get three channels; alpha is left out, as VAE Encode does. Where a side is no whole number of tokens
+    the edge is repeated to the right and downwards, for the VAE would cut off a margin all around, and the grid would
+    not begin in the picture's corner. Raises ValueError for the VAE of another model family.
     """
-    tokens = tuple(math.ceil(side / PATCH_PIXELS) for side in image.shape[1:3])
-    missing = [PATCH_PIXELS * count - side for count, side in zip(tokens, image.shape[1:3], strict=True)]
+    cell, patch = pixels_of_a_cell(model.model), family.patch(transformer_of(model))
+    tokens = [math.ceil(side / (cell * patch)) for side in image.shape[1:3]]
+    missing = [cell * patch * count - side for count, side in zip(tokens, image.shape[1:3], strict=True)]
+    wanted = (1, model.get_model_object("latent_format").latent_channels, *(patch * count for count in tokens))
     latents = []
     for picture in image:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -171,11 +184,11 @@ def encode_latents(vae: Any, image: Tensor, channels: int) -> list[Tensor]:
         whole = pad(rearrange(rgb.float(), "h w c -> 1 c h w"), (0, missing[1], 0, missing[0]), mode="replicate")
         # Contiguous with channels last, as loaders make pictures: a convolution may round differently otherwise.
         latent = vae.encode(rearrange(whole, "1 c h w -> 1 h w c").contiguous()).float().cpu()
-        wanted = (1, channels, 2 * tokens[0], 2 * tokens[1])
-        if latent.shape != wanted:
+        flat = latent.squeeze(2) if latent.ndim == 5 else latent  # some VAEs know pictures as videos of one frame
+        if flat.shape != wanted:
             raise ValueError(
-                f"This VAE makes {tuple(latent.shape)} of a picture, and the model reads {wanted}: they do not belong "
-                "together. Connect FLUX.1's VAE (Load VAE with ae.safetensors)."
+                f"This VAE makes {tuple(flat.shape)} of a picture, and the model reads {wanted}: they do not belong "
+                f"together. Connect {family.vae}."
             )
-        latents.append(latent)
+        latents.append(latent if family.frames else flat)
     return latents

@@ -1,9 +1,9 @@
 """ComfyUI's samplers: record concept scores while an ordinary sampling run lasts.
 
 Only ComfyUI's public extension points are used. A clone of the model carries one OUTER_SAMPLE wrapper; while a run
-lasts that wrapper adds a DIFFUSION_MODEL wrapper to the run's own copy of the model options, and that one adds two
-attention patches to a single call's options. So nothing is assigned to the model, and nothing is left when a run ends
-or fails.
+lasts that wrapper adds an APPLY_MODEL wrapper to the run's own copy of the model options, and that one puts an
+attention override (`tap.py`) into a single call's options. So nothing is assigned to the model, and nothing is left
+when a run ends or fails.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy_execution.utils import get_executing_context
@@ -21,7 +20,10 @@ from torch import Tensor
 from ...concepts import Concepts
 from ...record import Recorder, RunStore
 from ...scores import Projection
-from .families.flux import FluxPass, stop_after
+from .call import Call
+from .families import require_family, transformer_of
+from .families.base import Family
+from .tap import AttentionTap
 
 WRAPPER_KEY = "concept_attention"
 
@@ -29,15 +31,16 @@ WRAPPER_KEY = "concept_attention"
 def apply_concept_attention(
     model: ModelPatcher, concepts: Concepts, projection: Projection, start_percent: float, end_percent: float
 ) -> tuple[ModelPatcher, RunStore]:
-    """Clone a Flux model so that every sampling run on the clone records its concept scores in the returned store.
+    """Clone a model so that every sampling run on the clone records its concept scores in the returned store.
 
-    start_percent, end_percent: part of the sampling schedule to record, 0..1. Raises ValueError on an empty range.
+    start_percent, end_percent: part of the sampling schedule to record, 0..1. Raises ValueError on an empty range, and
+    for a model of no known family.
     """
     if start_percent >= end_percent:
         raise ValueError(f"start_percent ({start_percent}) must be below end_percent ({end_percent}).")
     runs = RunStore()
     patched = model.clone()
-    wrapper = SamplingRecorder(concepts, projection, start_percent, end_percent, runs)
+    wrapper = SamplingRecorder(require_family(model), concepts, projection, start_percent, end_percent, runs)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY, wrapper)
     return patched, runs
 
@@ -46,6 +49,7 @@ def apply_concept_attention(
 class SamplingRecorder:
     """OUTER_SAMPLE wrapper: opens a record for one sampling run and publishes it when the run has ended well."""
 
+    family: Family
     concepts: Concepts
     projection: Projection
     start_percent: float
@@ -65,24 +69,19 @@ class SamplingRecorder:
         **kwargs: Any,
     ) -> Tensor:
         guider = executor.class_obj
-        model_sampling = guider.model_patcher.get_model_object("model_sampling")
-        latent_size = noise.shape[-2:]
-        patch = guider.model_patcher.get_model_object("diffusion_model").patch_size
+        patcher = guider.model_patcher
+        height, width = noise.shape[-2:]
         recorder = Recorder(
             concepts=self.concepts,
             projection=self.projection,
             batch=noise.shape[0],
-            grid=(math.ceil(latent_size[0] / patch), math.ceil(latent_size[1] / patch)),
-            image_size=(latent_size[0] * 8, latent_size[1] * 8),
-            sigma_range=(
-                float(model_sampling.percent_to_sigma(self.end_percent)),
-                float(model_sampling.percent_to_sigma(self.start_percent)),
-            ),
+            frame=self.family.frame(patcher.model, transformer_of(patcher), (height, width)),
+            sigma_range=self.sigma_range(patcher.get_model_object("model_sampling")),
         )
         add_wrapper_with_key(
-            WrappersMP.DIFFUSION_MODEL,
+            WrappersMP.APPLY_MODEL,
             WRAPPER_KEY,
-            EvaluationRecorder(recorder, guider, tuple(latent_size)),
+            EvaluationRecorder(self.family, recorder, guider, tuple(noise.shape[1:])),
             guider.model_options,
             is_model_options=True,
         )
@@ -93,7 +92,7 @@ class SamplingRecorder:
             return callback(step, x0, x, total_steps) if callback is not None else None
 
         # Once the run has ended the guider lets go of its inner model, so it is asked for beforehand.
-        process_latent_out = guider.model_patcher.model.process_latent_out
+        process_latent_out = patcher.model.process_latent_out
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, keep_denoised, *args, **kwargs)
         # SamplerCustomAdvanced hands out the last denoised estimate as well; either identifies the run.
         latents = (samples.cpu(), *(process_latent_out(x0.cpu()) for x0 in denoised))
@@ -101,65 +100,93 @@ class SamplingRecorder:
         self.runs.publish(recorder.finish(latents, context.prompt_id if context else ""))
         return samples
 
+    def sigma_range(self, model_sampling: Any) -> tuple[float, float]:
+        """The noise levels to record, by the model's own schedule. Its ends are open: samplers may begin above it."""
+        low = float(model_sampling.percent_to_sigma(self.end_percent)) if self.end_percent < 1 else 0.0
+        high = float(model_sampling.percent_to_sigma(self.start_percent)) if self.start_percent > 0 else math.inf
+        return low, high
+
 
 @dataclass(frozen=True)
 class EvaluationRecorder:
-    """DIFFUSION_MODEL wrapper: sends the concepts along with one evaluation of the model.
+    """APPLY_MODEL wrapper: sends the concepts along with one evaluation of the model.
 
-    latent_size: ``(H/8, W/8)`` of the run; an evaluation of another size sees only an area of the picture.
-    last_block: where only the maps are wanted, the double block to stop behind; None runs the whole model.
+    latent_shape: ``(channels, ...)`` of the run; an evaluation of another size sees only an area of the picture.
+    last_block: where only the maps are wanted, the block to stop behind; None runs the whole model.
     What cannot be recorded is skipped, and the reader is told: a sampling run never fails for the maps' sake.
     """
 
+    family: Family
     recorder: Recorder
     guider: Any
-    latent_size: tuple[int, ...]
+    latent_shape: tuple[int, ...]
     last_block: int | None = None
 
     def __call__(
         self,
         executor: Any,
         x: Tensor,
-        timestep: Tensor,
-        context: Tensor,
-        y: Tensor | None = None,
-        guidance: Tensor | None = None,
-        ref_latents: Any = None,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
         control: Any = None,
         transformer_options: dict[str, Any] | None = None,
-        **kwargs: Any,
+        **conds: Any,
     ) -> Tensor:
         options = dict(transformer_options or {})
-        hooks = self.start(executor.class_obj, x, timestep, context, guidance, options)
-        if hooks is not None:
-            options["patches"] = hooks.patches(options.get("patches", {}))
+        tap = self.start(executor.class_obj, x, t, c_crossattn, options, conds)
+        if tap is not None:
+            options = tap.options()
         if self.last_block is not None:
-            others = options.get("patches_replace", {})
-            options["patches_replace"] = stop_after(executor.class_obj, self.last_block, others)
-        velocity = executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
-        if hooks is not None:
-            missing = hooks.missing_blocks(self.last_block)
-            if missing:
-                blocks = ", ".join(map(str, missing))
-                self.recorder.skip(
-                    f"Double block {blocks} did not pass on ComfyUI's attention patches: another node replaces or "
-                    "skips it. Remove that node from this model."
-                )
-            else:
-                sigma = float(options["sigmas"][0])
-                self.recorder.add(sigma, hooks.concepts.blocks, hooks.concepts.stacked_scores())
-        return velocity
+            options["patches_replace"] = self.stop_after(executor.class_obj, options.get("patches_replace", {}))
+        denoised = executor(x, t, c_concat, c_crossattn, control, options, **conds)
+        if tap is not None:
+            self.record(tap, float(options["sigmas"][0]))
+        return denoised
+
+    def record(self, tap: AttentionTap, sigma: float) -> None:
+        """Take the scores of an evaluation that has ended, if all its blocks were seen."""
+        missing = tap.missing()
+        if tap.concepts is not None and not missing:
+            self.recorder.add(sigma, tap.concepts.blocks, tap.concepts.stacked_scores())
+        elif tap.concepts is None and tap.seen == 0:
+            self.recorder.skip(
+                "No block of the model passed its attention on to Concept Attention: another node on this model "
+                "answers in its place, or replaces its forward or its attention. Remove that node from this model."
+            )
+        else:
+            blocks = ", ".join(map(str, missing))
+            self.recorder.skip(
+                f"{self.family.block_name} {blocks} did not pass on ComfyUI's attention: another node replaces or "
+                "skips it. Remove that node from this model."
+            )
+
+    def stop_after(self, model: Any, others: dict[str, Any]) -> dict[str, Any]:
+        """A call's block replacements, with every block behind the last wanted one handing on what it was given.
+
+        So none of them runs, and no exception has to find its way out through other nodes' wrappers: they get a
+        velocity of the right shape, which means nothing.
+        """
+
+        def hand_on(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+            return args
+
+        dit = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+        if not self.family.stops_early or self.last_block is None:
+            return others
+        behind = self.family.replaced_after(dit, self.last_block)
+        return {**others, "dit": {**others.get("dit", {}), **dict.fromkeys(behind, hand_on)}}
 
     def start(
         self,
-        flux: Flux,
+        model: Any,
         x: Tensor,
-        timestep: Tensor,
-        context: Tensor,
-        guidance: Tensor | None,
+        sigma: Tensor,
+        context: Tensor | None,
         options: dict[str, Any],
-    ) -> FluxPass | None:
-        """The concept pass for one evaluation, or None where there is nothing to record."""
+        conds: dict[str, Any],
+    ) -> AttentionTap | None:
+        """The tap for one evaluation, or None where there is nothing to record."""
         uuids, (positive, others) = options.get("uuids"), prompt_ids(self.guider)
         if not uuids or not positive or "sigmas" not in options:
             self.recorder.skip(
@@ -167,12 +194,11 @@ class EvaluationRecorder:
                 "guider of ComfyUI's own Basic Guider, CFG Guider, Dual CFG Guider or Perp-Neg Guider node."
             )
             return None
-        # Samplers with churn start above the schedule's 1.0, which is its first percent all the same.
-        if not self.recorder.wants(min(float(options["sigmas"][0]), 1.0)) or positive.isdisjoint(uuids):
+        if not self.recorder.wants(float(options["sigmas"][0])) or positive.isdisjoint(uuids):
             return None
         # ComfyUI gives a prompt with an area a partner among the others, under the same identifier: it does not tell.
         rows = positive_rows(uuids, positive - others, self.recorder.batch)
-        whole = tuple(x.shape[-2:]) == self.latent_size and len(x) == len(uuids) * self.recorder.batch
+        whole = tuple(x.shape[1:]) == self.latent_shape and len(x) == len(uuids) * self.recorder.batch
         if not rows or not whole:
             self.recorder.skip(
                 "No evaluation of the model saw the whole picture and batch. If every prompt is limited to an area of "
@@ -183,7 +209,15 @@ class EvaluationRecorder:
         # A slice needs no copy of the keys and values.
         adjacent = rows == list(range(rows[0], rows[-1] + 1))
         chosen = slice(rows[0], rows[-1] + 1) if adjacent else rows
-        return FluxPass.start(flux, self.recorder, chosen, x.dtype, timestep, context, guidance)
+        call = Call(model, x, sigma, context, conds, options, chosen, model.get_dtype_inference())
+        if not self.family.owns(model, call.dit):
+            self.recorder.skip(
+                f"A {type(call.dit).__name__} answered in the place of the {self.family.name} that the concepts were "
+                "prepared for: another node has exchanged the model behind Apply Concept Attention. Remove that node."
+            )
+            return None
+        last = self.family.depth(call.dit) - 1 if self.last_block is None else self.last_block
+        return AttentionTap(self.family, call, self.recorder, last)
 
 
 def prompt_ids(guider: Any) -> tuple[set[Any], set[Any]]:

@@ -1,59 +1,115 @@
-"""ComfyUI's CLIP: encode concepts with the prompt's own T5."""
+"""ComfyUI's CLIP: encode concepts with the prompt's own text encoder, each alone as a prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...concepts import Concepts, TokenPooling, pool_tokens
+from ...concepts import Caption, Concepts, TokenPooling, pool_tokens
+from .families import require_family, transformer_of
+from .families.base import Family
+from .pieces import TextEncoder
 
-T5_PAD, T5_END, T5_UNKNOWN, T5_SPACE = 0, 1, 2, 3
-"""T5's special pieces; 3 is the bare "▁" that stands before a word whose first character has no piece of its own."""
+SECTIONS = 16
+"""Concepts that share one call of the text encoder, at most: their activations are in memory at the same time."""
+
+_ENCODED: WeakKeyDictionary[Any, dict[Any, Caption]] = WeakKeyDictionary()
+"""What a CLIP object has encoded, as long as somebody else holds it: text encoders are slow, and concepts come back."""
 
 
 def encode_concepts(
-    clip: Any, names: tuple[str, ...], background_count: int, pooling: TokenPooling, context_dim: int
+    clip: Any, names: tuple[str, ...], background_count: int, pooling: TokenPooling, model: ModelPatcher
 ) -> Concepts:
-    """Encode each concept alone, as the paper does, to one vector of width `context_dim`.
+    """Encode each concept alone, as the paper does, with the CLIP that belongs to `model`.
 
-    Raises ValueError for the CLIP of another model family, and for a concept that T5 cannot read.
+    Concepts of one length share a call where the encoder allows it, and what the same CLIP object has encoded before is
+    not encoded again. Raises ValueError for the CLIP of another family, and for a concept that it cannot read.
     """
-    vectors = [_encode(clip, name, pooling) for name in names]
-    width = vectors[0].shape[-1]
-    if width != context_dim:
-        raise ValueError(
-            f"This CLIP encodes text to {width} channels and the model reads {context_dim}: they do not belong "
-            "together. Connect the CLIP that encodes the model's prompt (DualCLIPLoader with type 'flux')."
-        )
-    return Concepts(names, background_count, torch.stack(vectors)[None])
+    family = require_family(model)
+    captions = _encode(clip, names, family)
+    found, width = captions[0].tokens.shape[-1], family.context_width(transformer_of(model))
+    if found != width:
+        raise ValueError(_wrong_clip(family, f"encodes text to {found} channels and the model reads {width}"))
+    vectors = [pool_tokens(one.tokens, one.own, pooling) for one in captions]
+    return Concepts(names, background_count, torch.stack(vectors)[None], tuple(captions), pooling)
 
 
-def _encode(clip: Any, name: str, pooling: TokenPooling) -> Tensor:
-    """``(context_dim,)`` float32 on the CPU."""
-    # Round brackets are prompt weights to ComfyUI; in a concept's name they are just brackets.
-    tokens = clip.tokenize(name.replace("(", "\\(").replace(")", "\\)"))
-    if not {"t5xxl"} <= set(tokens) <= {"t5xxl", "l"}:
-        raise ValueError(
-            "This CLIP is not a Flux text encoder. Connect the CLIP that encodes the model's prompt "
-            "(DualCLIPLoader with type 'flux', with a T5-XXL and a CLIP-L file)."
-        )
-    pieces = [piece for piece, *_ in tokens["t5xxl"][0]]
-    own = [at for at, piece in enumerate(pieces) if not _is_special(piece)]
-    if all(_is_piece(pieces[at], T5_UNKNOWN) for at in own):
-        raise ValueError(
-            f"T5 knows no character of the concept '{name}', so it would look the same as any other such word. "
-            "Flux reads English; name the concept in English (or in another European language)."
-        )
-    encoded = clip.encode_from_tokens(tokens, return_dict=True)["cond"]
-    return pool_tokens(encoded[0].cpu(), own, pooling)
+def _encode(clip: Any, names: Sequence[str], family: Family) -> list[Caption]:
+    """A caption for each name, from the cache or anew."""
+    encoder = family.text
+    known = _ENCODED.setdefault(clip, {})
+    # LoRAs on the CLIP, its last layer and its tokenizer's options change what it says.
+    state = clip.patcher.patches_uuid, clip.layer_idx, repr(clip.tokenizer_options), family.name
+    new = [name for name in dict.fromkeys(names) if (state, name) not in known]
+    tokens = {name: _tokenize(clip, name, family) for name in new}
+    own = {name: encoder.own(lambda text: _pieces(_tokenize(clip, text, family), family), name) for name in new}
+    for together in _by_length(tokens, encoder):
+        rows = _encode_together(clip, [tokens[name] for name in together], family)
+        for name, one in zip(together, rows, strict=True):
+            known[state, name] = _caption(one, own[name], len(_pieces(tokens[name], family)) - encoder.tail, family)
+    return [known[state, name] for name in names]
 
 
-def _is_piece(piece: Any, number: int) -> bool:
-    """Whether a token is this T5 piece; textual inversion embeddings are tensors, and no piece."""
-    return isinstance(piece, int) and piece == number
+def _caption(rows: Tensor, own: tuple[int, ...], pieces: int, family: Family) -> Caption:
+    """rows: ``(T, width)``; pieces: those that the last of them stands for. Encoders drop what leads a template."""
+    own = tuple(at - (pieces - len(rows)) for at in own)
+    position, length = own[0], len(rows)
+    if family.whole_captions:
+        return Caption(rows.float().cpu(), own, position, length)
+    return Caption(rows[list(own)].float().cpu(), tuple(range(len(own))), position, length)
 
 
-def _is_special(piece: Any) -> bool:
-    return any(_is_piece(piece, number) for number in (T5_PAD, T5_END, T5_SPACE))
+def _tokenize(clip: Any, name: str, family: Family) -> dict[str, Any]:
+    """A concept's tokens by tokenizer. Raises ValueError for the CLIP of another family."""
+    encoder = family.text
+    # Round brackets are prompt weights to most tokenizers; in a concept's name they are just brackets.
+    text = name.replace("(", "\\(").replace(")", "\\)") if encoder.escape else name
+    tokens = clip.tokenize(text)
+    if encoder.key(tokens) is None:
+        raise ValueError(_wrong_clip(family, f"has the encoders {', '.join(sorted(tokens))}"))
+    return tokens
+
+
+def _pieces(tokens: dict[str, Any], family: Family) -> list[Any]:
+    """The pieces by which a concept is read."""
+    key = family.text.key(tokens)
+    assert key is not None  # `_tokenize` has seen to it
+    return [piece for piece, *_ in tokens[key][0]]
+
+
+def _by_length(tokens: dict[str, dict[str, Any]], encoder: TextEncoder) -> list[list[str]]:
+    """Names whose tokens fit into one call of the encoder: of one length, or one by one."""
+    if not encoder.sections:
+        return [[name] for name in tokens]
+    lengths: dict[tuple[int, ...], list[str]] = {}
+    for name, by_tokenizer in tokens.items():
+        key = tuple(len(section) for sections in by_tokenizer.values() for section in sections)
+        lengths.setdefault(key, []).append(name)
+    return [group[at : at + SECTIONS] for group in lengths.values() for at in range(0, len(group), SECTIONS)]
+
+
+def _encode_together(clip: Any, tokens: list[dict[str, Any]], family: Family) -> list[Tensor]:
+    """Each text's conditioning, ``(T, width)``, all from one call if the encoder takes several.
+
+    ComfyUI encodes sections as a batch and puts their rows one behind the other. What an encoder then drops from the
+    beginning, the head of a template, is missing from the first section alone, and is cut from the others here.
+    """
+    joined = {name: [section for one in tokens for section in one[name]] for name in tokens[0]}
+    rows = clip.encode_from_tokens(joined, return_dict=True)["cond"][0]
+    length = len(_pieces(tokens[0], family))
+    dropped = len(tokens) * length - len(rows)
+    if len(tokens) > 1 and not 0 <= dropped < length:  # an encoder of its own kind, which reads one section
+        return [row for one in tokens for row in _encode_together(clip, [one], family)]
+    return [rows[index * length : (index + 1) * length - dropped] for index in range(len(tokens))]
+
+
+def _wrong_clip(family: Family, what: str) -> str:
+    return (
+        f"This MODEL is {family.name}, and this CLIP {what}: they do not belong together. Connect the CLIP that "
+        f"encodes the model's prompt ({family.text.hint})."
+    )

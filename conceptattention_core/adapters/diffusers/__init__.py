@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from ...concepts import Concepts, TokenPooling, join_concepts, split_names
-from ...maps import PATCH_PIXELS
-from ...record import Recorder
+from ...maps import TOKEN_PIXELS
+from ...record import Frame, Recorder
 from ...scores import PROJECTIONS, Projection
 from ...views import ConceptMaps, Picture
 from .encode import encode_picture
@@ -190,7 +190,7 @@ class RunFinder:
         self.recorder = None
 
     def _describes_other(self, recorder: Recorder, evaluation: Evaluation) -> bool:
-        return (recorder.batch, recorder.grid) != (evaluation.batch, evaluation.grid)
+        return (recorder.batch, recorder.frame.grid) != (evaluation.batch, evaluation.grid)
 
     def _new_recorder(self, evaluation: Evaluation) -> Recorder:
         h, w = evaluation.grid
@@ -198,8 +198,7 @@ class RunFinder:
             concepts=self._concepts,
             projection=self._projection,
             batch=evaluation.batch,
-            grid=evaluation.grid,
-            image_size=(PATCH_PIXELS * h, PATCH_PIXELS * w),
+            frame=Frame(evaluation.grid, (TOKEN_PIXELS * h, TOKEN_PIXELS * w)),
             sigma_range=self._sigma_range,
         )
 

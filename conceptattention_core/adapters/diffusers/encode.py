@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ...concepts import Concepts
 from ...images import Picture, image_batch, picture_tensor
-from ...maps import PATCH_PIXELS, ConceptAttentionMaps
+from ...maps import TOKEN_PIXELS, ConceptAttentionMaps
 from ...noise import require_noise_level, seeded_noise
-from ...record import Recorder
+from ...record import Frame, Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
 from .families.flux import FluxTap, require_flux
@@ -107,13 +107,13 @@ def read_picture(
     latent = picture.latent
     batch, _, height, width = latent.shape
     grid = (height // 2, width // 2)
-    image_size = (PATCH_PIXELS * grid[0], PATCH_PIXELS * grid[1])
+    frame = Frame(grid, (TOKEN_PIXELS * grid[0], TOKEN_PIXELS * grid[1]))
     device, dtype = latent.device, latent.dtype
     guidance = torch.full((batch,), guidance_scale, device=device) if config.guidance_embeds else None
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorders = [
-            Recorder(one.concepts, one.projection, batch, grid, image_size, (0.0, 1.0), one.attend_to)
+            Recorder(one.concepts, one.projection, batch, frame, (0.0, 1.0), one.attend_to)
             for one in readings
         ]
         noise = seeded_noise(latent.shape[1:], seed).to(latent)
@@ -172,7 +172,7 @@ def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | No
     pictures = [picture_tensor(one) for one in several]
     if len({picture.shape for picture in pictures}) != 1:
         raise ValueError("The pictures of one call must be of one size. Call `encode` for each of them.")
-    height, width = (max(PATCH_PIXELS, side // PATCH_PIXELS * PATCH_PIXELS) for side in size or pictures[0].shape[1:3])
+    height, width = (max(TOKEN_PIXELS, side // TOKEN_PIXELS * TOKEN_PIXELS) for side in size or pictures[0].shape[1:3])
     batch = image_batch(torch.cat(pictures), len(pictures), (height, width))
     return 2 * rearrange(batch, "b h w c -> b c h w") - 1
 

@@ -40,6 +40,7 @@ def test_golden_case(golden: Any, pack: dict[str, Any], monkeypatch: pytest.Monk
     """The authors' numbers, their prompt's pooled text included, through the node's own forward."""
     package = pack["ConceptAttention"].__module__.rsplit(".", 2)[0] + ".conceptattention_core"
     encode = sys.modules[f"{package}.adapters.comfy.encode"]
+    family = sys.modules[f"{package}.adapters.comfy.families"].require_family(golden.model)
     scores_module, concepts_module = sys.modules[f"{package}.scores"], sys.modules[f"{package}.concepts"]
     seen = []
     real_block = scores_module.concept_block
@@ -54,7 +55,7 @@ def test_golden_case(golden: Any, pack: dict[str, Any], monkeypatch: pytest.Monk
         seen.clear()
         one = slice(row, row + 1)
         positive = conditioning(expected["context"][one], expected["pooled"][one], guidance=config["guidance"])
-        forward = encode.NoisedForward(golden.model, positive, concepts, "output", level, config["depth"] - 1)
+        forward = encode.NoisedForward(family, golden.model, positive, concepts, "output", level, config["depth"] - 1)
         # The file holds the noised latent: the noise of an empty picture, then.
         given = expected["latent"][one]
         maps = forward.maps(torch.zeros_like(given), [given / level], size, lambda: None)

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from ....concepts import Concepts
 from ....record import Recorder
 from ....scores import ConceptPass
-from ....stream import Modulation, TextStream
+from ....stream import ModulatedBlock, Modulation
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class FluxPass:
     def _on_text(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         assert self._vec is not None
         tokens = module.forward(self._embeddings.to(args[0])).expand(self._evaluation.batch, -1, -1)
-        self._concepts = ConceptPass(tokens, self._vec, self._recorder.projection, self._recorder.attend_to)
+        self._concepts = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to)
 
     def _on_rotation(self, module: nn.Module, args: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         self._rope = output
@@ -218,7 +218,7 @@ class FluxPass:
     @torch.no_grad()
     def _score(self, index: int, block: Any, image_output: Tensor) -> None:
         """image_output: ``(B, image tokens, D)``, before the output projection."""
-        if self._concepts is None or self._keys is None or self._values is None:
+        if self._concepts is None or self._vec is None or self._keys is None or self._values is None:
             return
         h, w = self._evaluation.grid
         image = slice(0, h * w)
@@ -229,18 +229,19 @@ class FluxPass:
             rotation: Any = (self._rope[0][own], self._rope[1][own])  # declared as a tuple of one
             keys = apply_rotary_emb(keys, rotation, sequence_dim=1)
         values = self._values[:, image]
-        self._concepts.attend(index, text_stream(block), keys.transpose(1, 2), values.transpose(1, 2))
+        self._concepts.attend(index, text_stream(block, self._vec), keys.transpose(1, 2), values.transpose(1, 2))
         self._concepts.score(index, image_output[:, image])
         self._keys = self._values = None
 
 
-def text_stream(block: Any) -> TextStream:
-    """Point at the text stream of one of diffusers' double blocks, by its own modules, whatever wraps them."""
-    norm, attention = block.norm1_context, block.attn
+def text_stream(block: Any, vec: Tensor) -> ModulatedBlock:
+    """Point at the text stream of one of diffusers' double blocks, by its own modules, whatever wraps them.
 
-    def modulation(vec: Tensor) -> tuple[Modulation, Modulation]:
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = norm.linear(norm.silu(vec))[:, None].chunk(6, dim=-1)
-        return Modulation(shift, scale, gate), Modulation(mlp_shift, mlp_scale, mlp_gate)
+    vec: ``(B, D)``, the modulation vector with a zero pooled text vector.
+    """
+    norm, attention = block.norm1_context, block.attn
+    shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = norm.linear(norm.silu(vec))[:, None].chunk(6, dim=-1)
+    halves = Modulation(shift, scale, gate), Modulation(mlp_shift, mlp_scale, mlp_gate)
 
     def qkv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if attention.fused_projections:
@@ -251,4 +252,4 @@ def text_stream(block: Any) -> TextStream:
         query, key = attention.norm_added_q(query), attention.norm_added_k(key)
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
-    return TextStream(modulation, norm.norm, block.norm2_context, qkv, attention.to_add_out, block.ff_context)
+    return ModulatedBlock(*halves, norm.norm, block.norm2_context, qkv, attention.to_add_out, block.ff_context)

@@ -1,0 +1,125 @@
+"""The one tap for all families: an attention override that shows the concepts what the model computes.
+
+ComfyUI's attention functions ask `transformer_options["optimized_attention_override"]` before they compute. It sees
+keys with their rotary embedding, values and outputs, whatever the family, and hands everything on untouched. It stands
+in one call's own options, around the override that another node may have put there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ...record import Recorder
+from ...scores import ConceptPass
+from ...stream import TextBlock
+from .call import Call
+from .families.base import Family
+
+OVERRIDE = "optimized_attention_override"
+
+
+class AttentionTap:
+    """One evaluation's attention calls, and the concepts that ride along. Changes nothing.
+
+    The concepts begin when the first block comes, so that an evaluation that another node answers from a cache costs
+    nothing.
+    """
+
+    def __init__(self, family: Family, call: Call, recorder: Recorder, last_block: int) -> None:
+        """last_block: the last block that is wanted; the maps hold all up to this one."""
+        self.family = family
+        self.call = call
+        self.recorder = recorder
+        self.layout = family.layout(call, math.prod(recorder.frame.grid))
+        self.expected = set(range(last_block + 1))
+        self.last_block = last_block
+        self.inner = call.options.get(OVERRIDE)
+        self.concepts: ConceptPass | None = None
+        self.blocks: Callable[[int], TextBlock] | None = None
+        self.seen = 0
+        """Attention calls over the whole sequence, for families that do not number their blocks."""
+
+    def options(self) -> dict[str, Any]:
+        """The call's own options with this tap."""
+        return {**self.call.options, OVERRIDE: self}
+
+    def __call__(self, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """ComfyUI's contract for an override: compute the attention that `function` would."""
+        block = self.before(args, kwargs)
+        output = function(*args, **kwargs) if self.inner is None else self.inner(function, *args, **kwargs)
+        if block is not None:
+            self.after(block, output, kwargs)
+        return output
+
+    # A compiler that traced these would recompile for every number of concepts, and fail on tensors that live on.
+    @torch.compiler.disable
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+        """Send the concepts into the block that this call belongs to, and say which. None: the call is none of ours."""
+        named = {**dict(zip(("q", "k", "v", "heads"), args, strict=False)), **kwargs}
+        heads = int(named["heads"])
+        keys, values = (_by_heads(named[name], named, heads) for name in ("k", "v"))
+        block = self.find_block(named.get("transformer_options") or {}, keys)
+        if block is None:
+            return None
+        if self.concepts is None or self.blocks is None:
+            self.concepts, self.blocks = self.begin()
+        image = self.layout.image(keys.shape[2])
+        keys, values = (_all_heads(part[self.call.rows][:, :, image], heads) for part in (keys, values))
+        self.concepts.attend(block, self.blocks(block), keys, values)
+        return block
+
+    def begin(self) -> tuple[ConceptPass, Callable[[int], TextBlock]]:
+        """Bring the concepts behind the text path, and ask for the stream that they travel in."""
+        named = self.recorder.concepts
+        tokens = self.family.tokens(self.call, named).expand(self.call.count, -1, -1)
+        concepts = ConceptPass(tokens, self.recorder.projection, self.recorder.attend_to)
+        return concepts, self.family.stream(self.call, named)
+
+    @torch.compiler.disable
+    def after(self, block: int, output: Tensor, kwargs: dict[str, Any]) -> None:
+        """Score the picture's part of the block's own attention output."""
+        assert self.concepts is not None
+        if kwargs.get("skip_output_reshape"):
+            output = rearrange(output, "b h n d -> b n (h d)")
+        self.concepts.score(block, output[self.call.rows][:, self.layout.image(output.shape[1])])
+        if block == self.last_block:
+            self.concepts.release_tokens()
+            self.blocks = None
+
+    def find_block(self, options: dict[str, Any], keys: Tensor) -> int | None:
+        """The model's block that computes this attention, if it is one of those wanted, over the whole batch."""
+        if len(keys) != self.call.batch or not self.layout.fits(keys.shape[2]):
+            return None
+        if self.layout.calls is None:
+            block = self.family.named_block(options)
+        else:
+            block, self.seen = self.seen, self.seen + 1
+        # A block that runs once more is another node's doing: the first time is the model's.
+        done = self.concepts.blocks if self.concepts is not None else ()
+        return block if block in self.expected and block not in done else None
+
+    def missing(self) -> list[int]:
+        """Blocks that the evaluation has ended without, all of them where it cannot be told which."""
+        if self.layout.calls is not None and self.seen != self.layout.calls:
+            return sorted(self.expected)
+        return sorted(self.expected - set(self.concepts.blocks if self.concepts is not None else ()))
+
+
+def _by_heads(part: Tensor, named: dict[str, Any], heads: int) -> Tensor:
+    """Keys or values in any form that ComfyUI's attention takes, ``(B, heads, S, d)``."""
+    if named.get("skip_reshape"):
+        return part
+    if part.ndim == 4:
+        return rearrange(part, "b s h d -> b h s d")
+    return rearrange(part, "b s (h d) -> b h s d", h=heads)
+
+
+def _all_heads(part: Tensor, heads: int) -> Tensor:
+    """Where several query heads share a key head, each gets its own view: ``(B, g, N, d)`` -> ``(B, heads, N, d)``."""
+    return part if part.shape[1] == heads else part.repeat_interleave(heads // part.shape[1], dim=1)
