@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..conceptattention_core.adapters.comfy.sampling import apply_concept_attention
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
-from ..conceptattention_core.concepts import TokenPooling, parse_concepts
+from ..conceptattention_core.concepts import TOKEN_POOLINGS, TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
 from .types import CATEGORY, ConceptAttentionType
 
@@ -21,13 +21,19 @@ class ConceptAttentionApply(io.ComfyNode):
             display_name="Apply Concept Attention",
             category=CATEGORY,
             description=(
-                "Prepares a Flux model so that a sampler also finds out where each named concept is in the picture. "
+                "Prepares a model so that a sampler also finds out where each named concept is in the picture. "
                 "The picture itself does not change. Read the result with Concept Attention."
             ),
             search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX.1 model: dev, schnell, Fill, Krea, Kontext or the demo Flux."),
-                io.Clip.Input("clip", tooltip="The CLIP that encodes the prompt. Concepts are encoded with its T5."),
+                io.Model.Input(
+                    "model",
+                    tooltip="Any model of the README's table: FLUX.1, FLUX.2, Z-Image, Krea 2, Qwen-Image, "
+                    "Chroma, SD3.5 and others, or the demo Flux.",
+                ),
+                io.Clip.Input(
+                    "clip", tooltip="The CLIP that encodes the prompt. Each concept is encoded with it, alone."
+                ),
                 io.String.Input(
                     "concepts",
                     multiline=True,
@@ -43,10 +49,11 @@ class ConceptAttentionApply(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "token_pooling",
-                    options=["mean", "first"],
+                    options=list(TOKEN_POOLINGS),
                     default="mean",
                     tooltip="How a word of several text pieces becomes one vector. mean: the average of its pieces. "
-                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'.",
+                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'. last: "
+                    "the last piece, which has read the others where the text encoder is a language model.",
                 ),
                 io.Combo.Input(
                     "projection",

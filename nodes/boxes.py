@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
-from .inputs import saliency_inputs
+from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -153,7 +153,7 @@ class ConceptAttentionBoxes(io.ComfyNode):
     ) -> io.NodeOutput:
         index = maps.index(concept)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
-        saliency = maps.saliency(first_block, last_block, softmax_temperature)
+        saliency = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         prompt = concept_prompt(
             shares, index, method, threshold, min_area / 100, max_boxes, (positive_count, negative_count), batch_index

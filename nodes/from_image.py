@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..conceptattention_core.adapters.comfy.encode import encode_picture
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
-from ..conceptattention_core.concepts import TokenPooling, parse_concepts
+from ..conceptattention_core.concepts import TOKEN_POOLINGS, TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
 from .types import CATEGORY, ConceptAttentionMapsType
 
@@ -23,7 +23,7 @@ class ConceptAttentionFromImage(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Finds out where each named concept is in pictures that exist already, such as photographs: adds "
-                "noise, shows them to a Flux model once, and reads its attention. Nothing is sampled."
+                "noise, shows them to a model once, and reads its attention. Nothing is sampled."
             ),
             search_aliases=[
                 "saliency",
@@ -36,15 +36,21 @@ class ConceptAttentionFromImage(io.ComfyNode):
                 "heatmap",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX.1 model: dev, schnell, Krea, Kontext or the demo Flux."),
-                io.Clip.Input(
-                    "clip", tooltip="The CLIP that belongs to the model. Concepts and prompt are encoded with its T5."
+                io.Model.Input(
+                    "model",
+                    tooltip="Any model of the README's table that needs no more than a picture (not Fill), or "
+                    "the demo Flux.",
                 ),
-                io.Vae.Input("vae", tooltip="FLUX.1's VAE, which turns the picture into what the model sees."),
+                io.Clip.Input(
+                    "clip", tooltip="The CLIP that belongs to the model. Concepts and prompt are encoded with it."
+                ),
+                io.Vae.Input(
+                    "vae", tooltip="The VAE that belongs to the model: it turns the picture into what the model sees."
+                ),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture or a batch, of any size; an alpha channel is left out. Flux knows pictures of "
-                    "about one megapixel: scale much larger and much smaller ones first.",
+                    tooltip="One picture or a batch, of any size; an alpha channel is left out. Models know pictures "
+                    "of about one megapixel: scale much larger and much smaller ones first.",
                 ),
                 io.String.Input(
                     "concepts",
@@ -67,10 +73,11 @@ class ConceptAttentionFromImage(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "token_pooling",
-                    options=["mean", "first"],
+                    options=list(TOKEN_POOLINGS),
                     default="mean",
                     tooltip="How a word of several text pieces becomes one vector. mean: the average of its pieces. "
-                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'.",
+                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'. last: "
+                    "the last piece, which has read the others where the text encoder is a language model.",
                 ),
                 io.Combo.Input(
                     "projection",
@@ -124,8 +131,8 @@ class ConceptAttentionFromImage(io.ComfyNode):
                     min=-64,
                     max=63,
                     advanced=True,
-                    tooltip="Last double block to run; the maps hold all up to this one. -1 is the last one of the "
-                    "model. An earlier one saves time where you read early blocks only.",
+                    tooltip="Last block to run; the maps hold all up to this one. -1 is the last one of the model. An "
+                    "earlier one saves time where you read early blocks only.",
                 ),
             ],
             outputs=[

@@ -16,7 +16,7 @@ from ..conceptattention_core.pictures.layouts import (
     choose_concepts,
     draw_heatmaps,
 )
-from .inputs import saliency_inputs
+from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -99,6 +99,6 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         softmax_temperature: float,
         image: Tensor | None = None,
     ) -> io.NodeOutput:
-        shares = maps.saliency(first_block, last_block, softmax_temperature)
+        shares = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         style = HeatmapStyle(layout, colors, scale, alpha)
         return io.NodeOutput(draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-TEMPERATURE = "Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the paper's."
+TEMPERATURE = (
+    "Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the model family's own (of FLUX.1 the "
+    "paper's)."
+)
+
+FROM_MAPS = -65
+"""What the two block inputs hold until somebody changes them: the maps know which blocks suit their model."""
 
 
 def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
@@ -12,20 +18,20 @@ def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
     return [
         io.Int.Input(
             "first_block",
-            default=-10,
-            min=-64,
+            default=FROM_MAPS,
+            min=FROM_MAPS,
             max=63,
             advanced=True,
-            tooltip="First double block to average. Negative numbers count from the end: -10 to -1 are the last ten, "
-            "the paper's choice for Flux.",
+            tooltip="First block of the model to average. -65: as suits the model (FLUX.1: the last ten double blocks, "
+            "the paper's choice). Other negative numbers count from the end: -10 to -1 are the last ten.",
         ),
         io.Int.Input(
             "last_block",
-            default=-1,
-            min=-64,
+            default=FROM_MAPS,
+            min=FROM_MAPS,
             max=63,
             advanced=True,
-            tooltip="Last double block to average. -1 is the last one of the model.",
+            tooltip="Last block of the model to average. -65: as suits the model. -1 is the last one of the model.",
         ),
         io.Float.Input(
             "softmax_temperature",
@@ -37,3 +43,11 @@ def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
             tooltip=temperature_tooltip,
         ),
     ]
+
+
+def block_range(first_block: int, last_block: int) -> tuple[int | None, int | None]:
+    """Both ends as the core takes them: None for what the maps say themselves."""
+    return (
+        None if first_block == FROM_MAPS else first_block,
+        None if last_block == FROM_MAPS else last_block,
+    )

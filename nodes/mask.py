@@ -11,7 +11,7 @@ from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.pictures.preview import mask_preview
-from .inputs import saliency_inputs
+from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -148,11 +148,12 @@ class ConceptAttentionMask(io.ComfyNode):
         softmax_temperature: float,
         image: Tensor | None = None,
     ) -> io.NodeOutput:
+        first, last = block_range(first_block, last_block)
         recipe = MaskRecipe(
             concept=concept,
             min_presence=min_presence,
-            first_block=first_block,
-            last_block=last_block,
+            first_block=first,
+            last_block=last,
             temperature=softmax_temperature,
             refine_edges=refine_edges,
             **method,

@@ -10,7 +10,7 @@ from ..conceptattention_core.maps import resize_maps
 from ..conceptattention_core.masks.methods import ramp_mask
 from ..conceptattention_core.pictures.heatmap import heatmap_picture, overlay_picture
 from ..conceptattention_core.record import RunStore
-from .inputs import saliency_inputs
+from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
 
 
@@ -95,7 +95,7 @@ class ConceptAttention(io.ComfyNode):
         maps = concept_attention.find(samples["samples"])
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         index = maps.index(concept)
-        saliency = maps.saliency(first_block, last_block, softmax_temperature)
+        saliency = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         picture = None if image is None else image_batch(image, len(shares), size)
         return io.NodeOutput(

@@ -14,7 +14,7 @@ from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
 from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
 from ..conceptattention_core.pictures.heatmap import overlay_picture
-from .inputs import saliency_inputs
+from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -104,7 +104,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         image: Tensor | None = None,
     ) -> io.NodeOutput:
         index, named = maps.index(concept), len(maps.concepts) - maps.background_count
-        tokens = maps.saliency(first_block, last_block, softmax_temperature)
+        tokens = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
         if picture is None or not refine_edges:
             size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])

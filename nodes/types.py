@@ -15,8 +15,12 @@ ConceptAttentionMapsType = io.Custom("CONCEPT_ATTENTION_MAPS")
 scores            float32 CPU tensor (steps, blocks, batch, concepts, h, w): raw dot products, background concepts last
 concepts          tuple of names, in the order of that axis
 background_count  how many of the last names only compete
-blocks            absolute double-block indices of the second axis
-sigmas            noise level of each recorded step, 1 = pure noise
-image_size        (H, W) of the picture in pixels; a token covers 16 x 16 of them
+blocks            absolute block indices of the second axis
+sigmas            noise level of each recorded step, by the model's own measure
+image_size        (H, W) of the picture in pixels
+token_pixels      side of a token in pixels
 projection        "output", "cross_attention" or "value": the space that the scores were taken in
+family            the model family, for people
+default_blocks    first and last block to average unless told otherwise, inclusive, negative from the end
+temperature       the family's own; a reader's temperature multiplies it
 """

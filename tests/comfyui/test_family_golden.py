@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from dataclasses import dataclass, field
@@ -57,30 +58,38 @@ def seen(core: Any, monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 def evaluate(case: Case, model: Any, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """One evaluation of `model` on the case by ComfyUI's own guider: its LATENT, the denoised, the raw output."""
-    from comfy.conds import CONDList, CONDRegular
+    from comfy.conds import CONDConstant, CONDList, CONDRegular
     from comfy.samplers import KSAMPLER, CFGGuider
 
     made: dict[str, Tensor] = {}
+    transformer = model.model.diffusion_model
+    # Some latent formats know pictures as videos of one frame.
+    framed = model.model.latent_format.latent_dimensions == 3 and case.x.ndim == 4
+    x = case.x[:, :, None] if framed else case.x
 
     def conditions(**_: Any) -> dict[str, Any]:
         given = {"c_crossattn": case.tensors["context"], **case.conds()}
-        return {name: (CONDList if isinstance(value, list) else CONDRegular)(value) for name, value in given.items()}
+        found = {name: (CONDList if isinstance(value, list) else CONDRegular)(value) for name, value in given.items()}
+        if "num_tokens" in inspect.signature(transformer.forward).parameters:
+            found["num_tokens"] = CONDConstant(case.tensors["context"].shape[1])
+        return found
 
-    def once(wrapped: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], *_: Any, **__: Any) -> Tensor:
-        made["denoised"] = wrapped(case.x, torch.full((len(case.x),), sigma), **extra_args)
+    def once(wrapped: Any, _: Tensor, sigmas: Tensor, extra_args: dict[str, Any], *__: Any, **___: Any) -> Tensor:
+        made["denoised"] = wrapped(x, torch.full((len(case.x),), sigma), **extra_args)
         return made["denoised"]
 
-    handle = model.model.diffusion_model.register_forward_hook(lambda *given: made.update(velocity=given[2]))
+    handle = transformer.register_forward_hook(lambda *given: made.update(velocity=given[2]))
     model.model.extra_conds = conditions  # the file's tensors go in as they are, no prompt has to be encoded
     try:
         guider = CFGGuider(model)
         guider.inner_set_conds({"positive": [[case.tensors["context"], {}]]})
         sigmas = torch.tensor(case.config.get("sample_sigmas") or [sigma, 0.0])
-        latent = guider.sample(torch.zeros_like(case.x), torch.zeros_like(case.x), KSAMPLER(once), sigmas, seed=0)
+        latent = guider.sample(torch.zeros_like(x), torch.zeros_like(x), KSAMPLER(once), sigmas, seed=0)
     finally:
         handle.remove()
         del model.model.extra_conds
-    return latent, made["denoised"], made["velocity"]
+    squeeze = (lambda made: made.squeeze(2)) if framed else (lambda made: made)
+    return latent, squeeze(made["denoised"]), squeeze(made["velocity"])
 
 
 @pytest.mark.usefixtures("rounded_exp")

@@ -10,8 +10,10 @@ from comfy.model_patcher import ModelPatcher
 from .base import Family
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
+from .krea2 import Krea2
+from .lumina import Lumina2, ZImage
 
-FAMILIES: tuple[Family, ...] = (Flux1(), LongCat(), Ovis(), Flux2())
+FAMILIES: tuple[Family, ...] = (Flux1(), LongCat(), Ovis(), Flux2(), ZImage(), Lumina2(), Krea2())
 
 
 def transformer_of(model: ModelPatcher) -> Any:
