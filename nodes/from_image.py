@@ -76,8 +76,8 @@ class ConceptAttentionFromImage(io.ComfyNode):
                     options=list(TOKEN_POOLINGS),
                     default="mean",
                     tooltip="How a word of several text pieces becomes one vector. mean: the average of its pieces. "
-                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'. last: "
-                    "the last piece, which has read the others where the text encoder is a language model.",
+                    "first: the first piece only, which is the paper's choice and loses the rest of 'lighthouse'. "
+                    "last: the last piece, which has read the others where the text encoder is a language model.",
                 ),
                 io.Combo.Input(
                     "projection",

@@ -299,16 +299,3 @@ def test_weights_in_other_forms(pack: dict[str, Any], how: str, monkeypatch: pyt
     error = (scores[0] - exact[0]).abs().mean() / exact[0].std()
     assert error < (0.2 if how in ("fp8", "quantised") else 1e-5), error
 
-
-@pytest.mark.slow
-def test_compiled_model(pack: dict[str, Any]) -> None:
-    """ComfyUI's Torch Compile Model, without a compiler behind the tracing: that is what could trip over the pack."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    base = tiny_flux(weights=tiny_weights(depth=1))
-    maps = one_step(pack, base, plain())
-    picture = ksampler(base, prompt(1), steps=1)
-    model, attention = apply(pack, base)
-    set_torch_compile_wrapper(model, backend="eager")
-    assert torch.equal(ksampler(model, prompt(1), steps=1), picture)
-    assert_close(read_maps(pack, attention, picture).scores, maps.scores, atol=1e-3, rtol=1e-4)
