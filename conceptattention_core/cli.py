@@ -18,7 +18,8 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from .concepts import TokenPooling
+from .concepts import TokenPooling, parse_concepts
+from .letters import clean_letters, printable
 from .masks.methods import MaskMethod
 from .scores import PROJECTIONS
 from .views import ConceptMaps
@@ -32,12 +33,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 with one line that says what is wrong."""
     options = build_parser().parse_args(arguments)
     try:
+        check(options)
         written = options.run(options)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
-    print(f"Wrote {len(written)} files to {options.out}: {', '.join(path.name for path in written)}")
+    print(printable(f"Wrote {len(written)} files to {options.out}: {', '.join(path.name for path in written)}"))
     return 0
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "threshold": (0, 1),
+    "size": (16, 16384),
+    "guidance": (0, 100),
+    "steps": (1, 10_000),
+    "cfg": (0, 100),
+    "seed": (0, 2**63 - 1),
+    "noise_level": (0, 1),
+    "seeds": (1, 1000),
+}
+"""What the numbers of the command line may be."""
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise ValueError for names and numbers that will not do, before any work."""
+    parse_concepts(options.concepts, options.background)
+    for name, (low, high) in RANGES.items():
+        given = getattr(options, name, None)
+        for number in given if isinstance(given, list) else [] if given is None else [given]:
+            if not low <= number <= high:
+                raise ValueError(f"--{name.replace('_', '-')} ({number}) must lie between {low} and {high}.")
+    if len(options.size or ()) > 2:
+        raise ValueError(f"--size takes one side, or height and width: {len(options.size)} numbers are given.")
+    clean_letters(options.prompt, "The prompt")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,7 +119,7 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
     attention = ConceptAttention(
         pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
     )
-    warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
+    warn_of_unknown_words(options, pipe)
     default_cfg = DEMO_CFG if options.model == DEMO else 1.0
     cfg = default_cfg if options.cfg is None else options.cfg
     with attention:
@@ -119,7 +147,7 @@ def run_encode(options: argparse.Namespace) -> list[Path]:
     with Image.open(options.picture) as file:
         image = file.convert("RGB")
     pipe = load_pipeline(options.model, options.device, offload=options.offload)
-    warn_of_unknown_words(options, pipe, f"{options.prompt} {options.concepts} {options.background}")
+    warn_of_unknown_words(options, pipe)
     maps = ConceptAttention.encode(
         pipe,
         image,
@@ -149,13 +177,14 @@ def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def warn_of_unknown_words(options: argparse.Namespace, pipe: Any, text: str) -> None:
+def warn_of_unknown_words(options: argparse.Namespace, pipe: Any) -> None:
     """The demo model knows some thirty words; say so rather than let it look broken."""
     if options.model == DEMO:
         from .adapters.diffusers.demo import unknown_words
 
-        if unknown := list(dict.fromkeys(unknown_words(pipe, text.replace(",", " ")))):
-            print(f"The demo model does not know: {', '.join(unknown)}.", file=sys.stderr)
+        names, _ = parse_concepts(options.concepts, options.background)
+        if unknown := list(dict.fromkeys(unknown_words(pipe, " ".join([options.prompt, *names])))):
+            print(printable(f"The demo model does not know: {', '.join(unknown)}."), file=sys.stderr)
 
 
 def write_maps(options: argparse.Namespace, maps: ConceptMaps, image: Image.Image) -> list[Path]:
@@ -164,7 +193,7 @@ def write_maps(options: argparse.Namespace, maps: ConceptMaps, image: Image.Imag
     size = (image.height, image.width)
     pictures = {"overlay": maps.overlay(image)}
     for concept in maps.concepts[: len(maps.concepts) - maps.raw.background_count]:
-        name = re.sub(r"[^\w-]+", "-", concept).strip("-") or "concept"
+        name = re.sub(r"[^\w-]+", "-", concept).strip("-")[:50] or "concept"
         name = name if f"mask-{name}" not in pictures else f"{name}-{len(pictures)}"
         pictures[f"heatmap-{name}"] = maps.heatmap(concept, size)
         pictures[f"mask-{name}"] = maps.mask(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from .letters import key, printable, quoted
+from .names import SEPARATOR, clean_name, clean_names, distinct, split_names
 
 TokenPooling = Literal["mean", "first", "last"]
 TOKEN_POOLINGS: tuple[TokenPooling, ...] = get_args(TokenPooling)
@@ -50,20 +53,13 @@ class Concepts:
     pooling: TokenPooling = "mean"
 
 
-def split_names(text: str) -> list[str]:
-    """Split "one per line or comma-separated" text into names: order kept, blanks and repetitions dropped."""
-    return clean_names(re.split(r"[,\n]", text))
-
-
-def clean_names(names: Iterable[str]) -> list[str]:
-    """Names with single spaces, in order, without blanks and repetitions."""
-    cleaned = (" ".join(name.split()) for name in names)
-    return list(dict.fromkeys(name for name in cleaned if name))
-
-
-def parse_concepts(concepts: str, background: str) -> tuple[tuple[str, ...], int]:
-    """Read two text fields, one name per line or comma-separated; see `join_concepts`."""
-    return join_concepts(split_names(concepts), split_names(background))
+def parse_concepts(concepts: str | Sequence[str], background: str | Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Read two fields, each a text (`names.split_names`) or a list of names; see `join_concepts`."""
+    wanted, competing = (
+        split_names(names, field) if isinstance(names, str) else clean_names(names, field)
+        for names, field in ((concepts, "concepts"), (background, "background"))
+    )
+    return join_concepts(wanted, competing)
 
 
 def join_concepts(concepts: Sequence[str], background: Sequence[str]) -> tuple[tuple[str, ...], int]:
@@ -73,13 +69,14 @@ def join_concepts(concepts: Sequence[str], background: Sequence[str]) -> tuple[t
     Raises ValueError where there is nothing to look for, nothing to compete with (the softmax over one concept is 1
     everywhere), or more than 64 names.
     """
-    wanted = clean_names(concepts)
-    competing = [name for name in clean_names(background) if name not in wanted]
+    wanted, background = (distinct(" ".join(name.split()) for name in names) for names in (concepts, background))
+    known = {key(name) for name in wanted}
+    competing = [name for name in background if key(name) not in known]
     if not wanted:
         raise ValueError("No concept is named. Write at least one in `concepts`, one per line or separated by commas.")
     if len(wanted) + len(competing) < 2:
         raise ValueError(
-            f"'{wanted[0]}' has nothing to compete with, so its map would be 1 everywhere. "
+            f"{quoted(wanted[0])} has nothing to compete with, so its map would be 1 everywhere. "
             "Name a second concept, or write `background` (or sky, grass, floor ...) in `background`."
         )
     if len(wanted) + len(competing) > MAX_CONCEPTS:
@@ -92,16 +89,38 @@ def find_concept(name: str, names: Sequence[str]) -> int:
 
     Raises ValueError, with the nearest names, where there is none.
     """
-    wanted = " ".join(name.split())
+    if isinstance(name, str) and " ".join(name.split()) in names:
+        return names.index(" ".join(name.split()))
+    wanted = clean_name(name, "concept")
     if not wanted:
         return 0
-    folded = [known.casefold() for known in names]
-    for candidates, key in ((list(names), wanted), (folded, wanted.casefold())):
-        if key in candidates:
-            return candidates.index(key)
-    near = difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(repr(names[folded.index(match)]) for match in near)}? " if near else ""
-    raise ValueError(f"There is no concept '{wanted}'. {hint}The concepts are: {', '.join(names)}.")
+    keys = [key(known) for known in names]
+    for candidates, asked in ((list(names), wanted), (keys, key(wanted))):
+        if asked in candidates:
+            return candidates.index(asked)
+    shown = ", ".join(printable(known) for known in names)
+    if names_several(wanted, names):
+        raise ValueError(
+            f"{quoted(wanted)} names several concepts, and here goes one. Concept Attention Mask takes several, with + "
+            f"and - between them, and Concept Attention Heatmap a list with commas. The concepts are: {shown}."
+        )
+    near = difflib.get_close_matches(key(wanted), keys, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(quoted(names[keys.index(match)]) for match in near)}? " if near else ""
+    raise ValueError(f"There is no concept {quoted(wanted)}. {hint}The concepts are: {shown}.")
+
+
+OPERATOR = re.compile(r"\s+[+-]|[+-]\s+")
+"""A sign between two names rather than inside one: with a space on at least one side."""
+
+
+def names_several(text: str, names: Sequence[str]) -> bool:
+    """Whether a text names several of these, with separators, + or - between them."""
+    keys = {key(known) for known in names}
+    for pattern in (rf"{OPERATOR.pattern}|{SEPARATOR.pattern}", r"[+-]"):
+        parts = [part for part in re.split(pattern, text) if part.strip()]
+        if len(parts) > 1 and all(key(part) in keys for part in parts):
+            return True
+    return False
 
 
 def pool_tokens(tokens: Tensor, own: Sequence[int], pooling: TokenPooling) -> Tensor:

@@ -6,13 +6,17 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..conceptattention_core.adapters.comfy.demo import unknown_words
 from ..conceptattention_core.adapters.comfy.sampling import apply_concept_attention
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TOKEN_POOLINGS, TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
+from .checked import checked
+from .said import said, unknown
 from .types import CATEGORY, ConceptAttentionType
 
 
+@checked
 class ConceptAttentionApply(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,6 +41,7 @@ class ConceptAttentionApply(io.ComfyNode):
                 io.String.Input(
                     "concepts",
                     multiline=True,
+                    dynamic_prompts=True,
                     default="",
                     tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. They need "
                     "not occur in the prompt. Concepts see each other, so adding one changes the others a little.",
@@ -103,5 +108,9 @@ class ConceptAttentionApply(io.ComfyNode):
         start_percent: float,
         end_percent: float,
     ) -> io.NodeOutput:
-        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, model)
-        return io.NodeOutput(*apply_concept_attention(model, encoded, projection, start_percent, end_percent))
+        names, background_count = parse_concepts(concepts, background)
+        encoded = encode_concepts(clip, names, background_count, token_pooling, model)
+        return io.NodeOutput(
+            *apply_concept_attention(model, encoded, projection, start_percent, end_percent),
+            ui=said("Apply Concept Attention", unknown(unknown_words(clip, names))),
+        )

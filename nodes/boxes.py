@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
+from .checked import checked
 from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionBoxes(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -7,13 +7,17 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..conceptattention_core.adapters.comfy.demo import unknown_words
 from ..conceptattention_core.adapters.comfy.encode import encode_picture
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TOKEN_POOLINGS, TokenPooling, parse_concepts
 from ..conceptattention_core.scores import PROJECTIONS, Projection
+from .checked import checked
+from .said import said, unknown
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionFromImage(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,6 +59,7 @@ class ConceptAttentionFromImage(io.ComfyNode):
                 io.String.Input(
                     "concepts",
                     multiline=True,
+                    dynamic_prompts=True,
                     default="",
                     tooltip="What to look for, one per line or separated by commas: house, palm tree, sky. Concepts "
                     "see each other, so adding one changes the others a little.",
@@ -161,7 +166,8 @@ class ConceptAttentionFromImage(io.ComfyNode):
         guidance: float,
         last_block: int,
     ) -> io.NodeOutput:
-        encoded = encode_concepts(clip, *parse_concepts(concepts, background), token_pooling, model)
+        names, background_count = parse_concepts(concepts, background)
+        encoded = encode_concepts(clip, names, background_count, token_pooling, model)
         return io.NodeOutput(
             encode_picture(
                 model,
@@ -176,5 +182,6 @@ class ConceptAttentionFromImage(io.ComfyNode):
                 seed,
                 guidance,
                 last_block,
-            )
+            ),
+            ui=said("Concept Attention from Image", unknown(unknown_words(clip, (*names, prompt)))),
         )

@@ -16,10 +16,12 @@ from ..conceptattention_core.pictures.layouts import (
     choose_concepts,
     draw_heatmaps,
 )
+from .checked import checked
 from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionHeatmap(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

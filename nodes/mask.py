@@ -11,10 +11,13 @@ from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.pictures.preview import mask_preview
+from .checked import checked
 from .inputs import block_range, saliency_inputs
+from .said import absent, said
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,6 +40,8 @@ class ConceptAttentionMask(io.ComfyNode):
                 "grow mask",
                 "blur mask",
             ],
+            # A choice that is misspelt or linked arrives, too, to be named in an error: see `checked`.
+            accept_all_inputs=True,
             inputs=[
                 ConceptAttentionMapsType.Input("maps", tooltip="The maps output of Concept Attention."),
                 io.String.Input(
@@ -106,7 +111,7 @@ class ConceptAttentionMask(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="A concept whose presence is below this is not in the picture: its mask is empty. 0: "
-                    "always make a mask, though it be a guess. 0.5: as likely there as not.",
+                    "make a mask, though it be a guess, unless it is surely not there. 0.5: as likely there as not.",
                 ),
                 *saliency_inputs(),
                 io.Image.Input(
@@ -166,7 +171,12 @@ class ConceptAttentionMask(io.ComfyNode):
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
-        return io.NodeOutput(made.mask, mask_preview(made.mask, picture), made.presence.max().item())
+        return io.NodeOutput(
+            made.mask,
+            mask_preview(made.mask, picture),
+            made.presence.max().item(),
+            ui=said("Concept Attention Mask", absent(concept, made.presence, min_presence)),
+        )
 
 
 def _part(name: str, default: float, tooltip: str) -> io.Input:

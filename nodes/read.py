@@ -7,13 +7,15 @@ from torch import Tensor
 
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import resize_maps
-from ..conceptattention_core.masks.methods import ramp_mask
+from ..conceptattention_core.masks.methods import concept_mask
 from ..conceptattention_core.pictures.heatmap import heatmap_picture, overlay_picture
 from ..conceptattention_core.record import RunStore
+from .checked import checked
 from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
 
 
+@checked
 class ConceptAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -99,7 +101,7 @@ class ConceptAttention(io.ComfyNode):
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         picture = None if image is None else image_batch(image, len(shares), size)
         return io.NodeOutput(
-            ramp_mask(shares[:, index], threshold, softness),
+            concept_mask(shares[:, index], threshold, softness),
             heatmap_picture(shares[:, index]),
             overlay_picture(shares, maps.concepts, maps.background_count, picture),
             maps,

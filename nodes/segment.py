@@ -14,10 +14,12 @@ from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
 from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
 from ..conceptattention_core.pictures.heatmap import overlay_picture
+from .checked import checked
 from .inputs import block_range, saliency_inputs
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionSegmentation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -9,9 +9,11 @@ from comfy_api.latest import io, ui
 from ..conceptattention_core.adapters.comfy.files import find_maps_file, list_maps_files, new_maps_file
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.storage import load_maps, save_maps
+from .checked import checked
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
+@checked
 class ConceptAttentionSave(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,6 +48,7 @@ class ConceptAttentionSave(io.ComfyNode):
         return io.NodeOutput(maps, ui={"text": (text,), "maps": [saved]})
 
 
+@checked
 class ConceptAttentionLoad(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -36,6 +36,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..letters import printable
 from .datasets import Dataset
 from .datasets.folder import open_folder
 from .datasets.imagenet_segmentation import open_imagenet_segmentation
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(options, chosen_protocol(options), chosen_method(options), chosen_size(options))
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from ..concepts import TokenPooling, split_names
+from ..concepts import TokenPooling
+from ..names import split_names
 from .ablate import ABLATIONS
 from .datasets.voc import VocProtocol
 from .method import Method
@@ -142,7 +143,7 @@ def chosen_protocol(options: argparse.Namespace) -> Protocol:
         preset,
         binary=preset.binary or getattr(options, "protocol", None) == "single",
         mask=getattr(options, "mask", preset.mask),
-        background=tuple(split_names(options.background)),
+        background=tuple(split_names(options.background, "background")),
         prompt=options.prompt,
         pooling=options.pooling,
         label_size=options.label_size,

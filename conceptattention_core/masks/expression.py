@@ -10,10 +10,12 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from ..concepts import find_concept
+from ..concepts import OPERATOR, find_concept
+from ..letters import key, quoted
+from ..names import COMMAS, plain_text
 
-NEXT_OPERATOR = re.compile(r"\s+[+-]|[+-]\s+")
-"""Where a name that nobody knows ends: at an operator with a space on at least one side."""
+NEXT = re.compile(rf"{OPERATOR.pattern}|[{re.escape(COMMAS)}]")
+"""Where a name that nobody knows ends."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,16 @@ class Expression:
 
 
 def parse_expression(text: str, names: Sequence[str]) -> Expression:
-    """Read names joined by ``+`` and ``-``; an empty text is the first concept.
+    """Read names joined by ``+`` and ``-``; an empty text is the first concept. A list with commas is a sum.
 
     Names may hold both signs themselves ("t-shirt", "C++"): at each place the longest known name that an operator or
     the end follows is taken, and a longer name is never given up for a shorter one. Spaces around operators are needed
     only where the signs could be part of a known name. Case and runs of spaces do not matter.
     Raises ValueError, with the nearest names, on an unknown one, and where an operator has no name behind it.
     """
-    rest = " ".join(text.split())
+    if " ".join(text.split()) in names:
+        return Expression((find_concept(text, names),))
+    rest = " ".join(plain_text(text, "concept").split()).strip(COMMAS + " ")
     if not rest:
         return Expression((0,))
     terms: dict[str, list[int]] = {"+": [], "-": []}
@@ -48,22 +52,22 @@ def parse_expression(text: str, names: Sequence[str]) -> Expression:
         name, rest = _first_name(rest, names)
         if not name:
             raise ValueError(
-                f'`concept` reads "{text.strip()}": a name is missing. Write names with + or - between them: '
+                f'`concept` reads "{quoted(text)[1:-1]}": a name is missing. Write names with + or - between them: '
                 "tree + house - door."
             )
         terms[sign].append(find_concept(name, names))
         if not rest:
             return Expression(tuple(dict.fromkeys(terms["+"])), tuple(dict.fromkeys(terms["-"])))
-        sign, rest = rest[0], rest[1:].lstrip()
+        sign, rest = "-" if rest[0] == "-" else "+", rest[1:].lstrip(COMMAS + " ")
 
 
 def _first_name(text: str, names: Sequence[str]) -> tuple[str, str]:
     """The name that `text` begins with, known or not, and the rest from its operator on."""
     for name in sorted(names, key=len, reverse=True):
         rest = text[len(name) :].lstrip()
-        if text[: len(name)].casefold() == name.casefold() and (not rest or rest[0] in "+-"):
+        if key(text[: len(name)]) == key(name) and (not rest or rest[0] in "+-" + COMMAS):
             return text[: len(name)], rest
-    operator = NEXT_OPERATOR.search(f" {text} ", 0 if text[:1] in ("+", "-") else 1)
+    operator = NEXT.search(f" {text} ", 0 if text[:1] in ("+", "-") else 1)
     end = len(text) if operator is None else operator.start() - 1
     return text[: max(0, end)].strip(), text[max(0, end) :].strip()
 

@@ -73,6 +73,22 @@ def ramp_mask(share: Tensor, threshold: float | Tensor, softness: float) -> Tens
     return ((share - threshold) / softness + 0.5).clamp(0, 1).contiguous()
 
 
+def concept_mask(share: Tensor, threshold: float, softness: float) -> Tensor:
+    """A ramp as `ramp_mask`'s with ends that each map reaches itself: exactly 0 outside, exactly 1 in the core.
+
+    share: ``(B, h, w)``, 0..1. A ramp that goes on below a map's lowest value or above its highest is cut off there: so
+    it becomes steeper, however wide it was to be. A map that reaches the threshold nowhere has no mask at all.
+    Returns ``(B, h, w)`` float32.
+    """
+    floor, peak = share.amin(dim=(-2, -1), keepdim=True), share.amax(dim=(-2, -1), keepdim=True)
+    low, high = threshold - softness / 2, threshold + softness / 2
+    start = torch.where(floor < threshold, floor.clamp_min(low), low)
+    end = peak.clamp_max(high)
+    found = peak >= threshold
+    ramp = ((share - start) / torch.where(found & (end > start), end - start, 1)).clamp(0, 1)
+    return torch.where(found, (share >= threshold).float() if softness == 0 else ramp, 0).float().contiguous()
+
+
 def levels_mask(share: Tensor, low: float, high: float, gamma: float = 1.0) -> Tensor:
     """A soft mask by levels on the map's own range, as a picture editor's: 0 up to `low`, 1 from `high` on.
 

@@ -31,7 +31,8 @@ class MaskRecipe:
     """How a mask is made. The steps are taken in this order.
 
     concept: a name, or several with + and - (see `expression.parse_expression`); empty: the first.
-    min_presence: a concept that is less surely there than this, 0..1, is left out of the mask; 0 leaves out none.
+    min_presence: a concept that is less surely there than this, 0..1, is left out of the mask; so is, whatever this
+    says, one whose presence is 0.
     first_block, last_block, temperature: as in `ConceptAttentionMaps.saliency`.
     refine_edges: move edges to those of the picture, if one is given.
     method: ``soft`` (levels `low`, `high`, `gamma` on the map's own range), ``mean`` (above the map's mean, the
@@ -92,7 +93,7 @@ def make_mask(
         )
     expression = parse_expression(recipe.concept, maps.concepts)
     surely = presence(maps, recipe.first_block, recipe.last_block)
-    signs = expression.signs(len(maps.concepts)) * (surely >= recipe.min_presence)
+    signs = expression.signs(len(maps.concepts)) * ((surely >= recipe.min_presence) & (surely > 0))
     shares = maps.saliency(recipe.first_block, recipe.last_block, recipe.temperature)
     size = size or (maps.image_size if picture is None else (picture.shape[1], picture.shape[2]))
     if picture is not None:

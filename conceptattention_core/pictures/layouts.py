@@ -12,9 +12,9 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..concepts import split_names
 from ..images import image_batch
 from ..maps import ConceptAttentionMaps, resize_maps
+from ..names import split_names
 from .colormaps import color_map
 from .colors import concept_colors
 from .fonts import make_labels
@@ -54,7 +54,7 @@ def choose_concepts(text: str, maps: ConceptAttentionMaps) -> list[int]:
 
     Raises ValueError with the nearest names on an unknown one.
     """
-    names = split_names(text)
+    names = [text] if text in maps.concepts else split_names(text, "concept")
     return [maps.index(name) for name in names] if names else list(range(len(maps.concepts)))
 
 

@@ -79,10 +79,16 @@ def test_mask_is_what_other_nodes_accept(
     share = torch.nn.functional.interpolate(share[:, None], scale_factor=16, mode="bilinear")[:, 0]
     if softness == 0:
         assert torch.equal(mask, (share >= threshold).float())
-    else:
-        assert (mask[share <= threshold - softness / 2 - 1e-6] == 0).all()
-        assert (mask[share >= threshold + softness / 2 + 1e-6] == 1).all()
-        assert_close(mask, ((share - threshold) / softness + 0.5).clamp(0, 1), atol=1e-4, rtol=0)
+        return
+    for one, its_share in zip(mask, share, strict=True):
+        peak, floor = its_share.max(), its_share.min()
+        assert one.any() == bool(peak >= threshold) and (not one.any() or one.max() == 1)
+        assert (one[its_share <= threshold - softness / 2 - 1e-6] == 0).all()
+        assert (one[its_share >= threshold + softness / 2 + 1e-6] == 1).all()
+        if floor < threshold <= peak:  # the ramp, cut off where the map ends
+            low, high = max(floor, threshold - softness / 2), min(peak, threshold + softness / 2)
+            assert_close(one, ((its_share - low) / (high - low)).clamp(0, 1), atol=1e-4, rtol=0)
+            assert floor > threshold - softness / 2 or one.min() == 0
 
 
 def test_an_image_decides_the_size(pack: dict[str, Any], flux: Any) -> None:
@@ -130,17 +136,28 @@ def test_pooling_uses_the_concepts_own_pieces(pack: dict[str, Any], flux: Any, c
 STRANGE = [
     "a \"quoted\" 'word'",
     "[square] {curly} <angle>",
-    "(weighted:1.5)",
+    "(weighted) twice",
     "((nested)) (brackets",
     "back\\slash \\(escaped\\)",
     "Fußgänger über Çédille",
     "emoji 🐉 dragon",
     "100% $5 #tag @home",
-    "embedding:nothing",
+    "3:2 and 16:9",
     "tab\tand  spaces",
-    "word " * 400,
-    "x" * 2000,
+    "word " * 39,
+    "x" * 200,
 ]
+REFUSED = {
+    "(weighted:1.5), sky": r"'weighted:1\.5', which is a prompt's weight.*Write: weighted\.",
+    "{sea|sky}": r"'\{sea\|sky\}', which is a prompt's choice.*sea, sky",
+    "embedding:nothing": r"'embedding:nothing', which is an embedding",
+    "дерево, sky": r"T5 knows no character of the concept 'дерево'.*in English",
+    "red дерево, sky": r"T5 knows no character of 'дерево' in the concept 'red дерево'",
+    "word " * 400: "has 1999 letters, and at most 200",
+    "x" * 2000: "has 2000 letters, and at most 200",
+    "x\ud83d, sky": r"half a character, \\ud83d, in 'x\\ud83d, sky'",
+    "x\x00, sky": r"a control character, \\x00",
+}
 
 
 @pytest.mark.parametrize("name", STRANGE, ids=range(len(STRANGE)))
@@ -148,18 +165,30 @@ def test_strange_words(pack: dict[str, Any], flux: Any, clip: Any, name: str) ->
     settings = {**APPLY, "background": "background"}
     model, attention = pack["ConceptAttentionApply"].execute(flux, clip, name + "\nsky", **settings)
     picture = ksampler(model, prompt(1), steps=1)
-    shown = " ".join(name.split())
+    shown = " ".join(name.replace("\\(", "(").replace("\\)", ")").split())
     for concept in (shown, shown.upper()):
         _, _, overlay, maps = read(pack, attention, picture, concept=concept)
         assert maps.concepts == (shown, "sky", "background") and maps.index(concept) == 0
         assert maps.scores.isfinite().all() and overlay.shape[1] < 3 * maps.image_size[0]
 
 
-def test_brackets_are_not_weights(pack: dict[str, Any], flux: Any, clip: Any) -> None:
-    _, vectors = embeddings(pack, flux, clip, "dragon, (dragon:1.5), (dragon)", background="")
-    tokens = clip.tokenize("\\(dragon:1.5\\)")
-    assert all(weight == 1.0 for _, weight in tokens["t5xxl"][0])
-    assert (vectors[0] - vectors[1]).abs().max() > 1e-3 and (vectors[0] - vectors[2]).abs().max() > 1e-3
+@pytest.mark.parametrize("name", REFUSED, ids=range(len(REFUSED)))
+def test_words_that_are_no_names(pack: dict[str, Any], flux: Any, clip: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=REFUSED[name]) as raised:
+        pack["ConceptAttentionApply"].execute(flux, clip, name, **{**APPLY, "background": "background"})
+    str(raised.value).encode()
+
+
+def test_brackets_are_brackets(pack: dict[str, Any], flux: Any, clip: Any) -> None:
+    """Escaped as in a prompt or not: the tokenizer's pieces are those of the plain text, and none has a weight."""
+    names, vectors = embeddings(pack, flux, clip, "boat, (boat), boat \\(ship\\)", background="")
+    assert names == ("boat", "(boat)", "boat (ship)")
+    tokens = clip.tokenize("boat \\(ship\\)")
+    ids = clip.tokenizer.t5xxl.tokenizer("boat (ship)")["input_ids"]
+    assert [piece for piece, _ in tokens["t5xxl"][0]][: len(ids)] == ids
+    own = [at for at, piece in enumerate(ids[:-1]) if piece != 3]
+    assert_close(vectors[2], clip.encode_from_tokens(tokens)[0][own].mean(0))
+    assert (vectors[0] - vectors[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("count", [2, 63])

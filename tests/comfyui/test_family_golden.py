@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ class Seen:
 def core(pack: dict[str, Any]) -> Any:
     """The pack's modules, as ComfyUI has loaded them: `core("scores")`."""
     package = pack["ConceptAttention"].__module__.rsplit(".", 2)[0] + ".conceptattention_core"
-    return lambda name: sys.modules[f"{package}.{name}"]
+    return lambda name: import_module(f"{package}.{name}")
 
 
 @pytest.fixture
@@ -110,12 +110,13 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
     without = evaluate(case, plain, sigma)
 
     apply = core("adapters.comfy.sampling").apply_concept_attention
-    model, runs = apply(plain, case.concepts(core("concepts")), "output", 0.0, 1.0)
+    whole = core("adapters.comfy.families.flux_single").Flux1Whole() if case.config.get("class") == "flux_single" else None
+    model, runs = apply(plain, case.concepts(core("concepts")), "output", 0.0, 1.0, whole)
     latent, denoised, velocity = evaluate(case, model, sigma)
     maps = runs.find(latent)
 
     assert torch.equal(denoised, without[1]) and torch.equal(velocity, without[2])
-    expected, limits = case.tensors, LOOSE.get(name, TOLERANCES)
+    expected, limits = case.tensors, LOOSE.get(case.config.get("class", ""), TOLERANCES)
     if "denoised" in expected:
         assert_close(denoised, expected["denoised"], atol=5e-5, rtol=0)
     if "velocity" in expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -28,9 +29,15 @@ def picture(one: Scene) -> Tensor:
     return torch.from_numpy(one.image.copy()).float()[None] / 255
 
 
+def maps_kind(pack: dict[str, Any]) -> Any:
+    """The pack's own class, as ComfyUI has loaded it."""
+    package = pack["ConceptAttentionSave"].__module__.rsplit(".", 2)[0]
+    return import_module(f"{package}.conceptattention_core.maps").ConceptAttentionMaps
+
+
 def maps_of(pack: dict[str, Any], scenes: list[Scene], names: tuple[str, ...], background: int = 0) -> Any:
     """Maps of a model that knows each token's shares, for two blocks and one step."""
-    kind = pack["ConceptAttentionSave"].execute.__func__.__globals__["ConceptAttentionMaps"]
+    kind = maps_kind(pack)
     shares = torch.cat([ceiling_shares(one.labels, len(names), (16, 16)) for one in scenes])
     scores = (6 * shares)[None, None].expand(1, 2, -1, -1, -1, -1)
     return kind(scores, names, background, (0, 1), (0.5,), (256, 256))
@@ -74,7 +81,7 @@ def test_masks_of_a_batch_are_picture_major_and_without_background(pack: dict[st
 
 def test_regions(pack: dict[str, Any]) -> None:
     """A speck and a hole of background in the first concept; four concepts, 8 x 8 tokens."""
-    kind = pack["ConceptAttentionSave"].execute.__func__.__globals__["ConceptAttentionMaps"]
+    kind = maps_kind(pack)
     tokens = torch.zeros(8, 8, dtype=torch.long)
     tokens[:, 6:] = 1
     tokens[1, 1], tokens[4:6, 2:4] = 2, 3

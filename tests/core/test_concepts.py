@@ -14,7 +14,7 @@ from conceptattention_core.concepts import find_concept, parse_concepts, pool_to
         ("house, palm tree\nsky", ["house", "palm tree", "sky"]),
         (" , house ,,\r\n\t sky\n\n", ["house", "sky"]),
         ("sky, house, sky , house", ["sky", "house"]),
-        ("Sky, sky", ["Sky", "sky"]),
+        ("Sky, sky", ["Sky"]),
         ("palm   tree, palm\ttree", ["palm tree"]),
         ('the "old" one\'s (tree) [x] {y}', ['the "old" one\'s (tree) [x] {y}']),
         ("日本, 🐉", ["日本", "🐉"]),

@@ -186,3 +186,15 @@ def test_missing_data_is_one_line_that_says_what_to_do(
         (folder / name).rename(folder / f"no {name}")
         with pytest.raises(FileNotFoundError, match=rf"{name}.*It has to hold"):
             open_folder(folder)
+
+
+def test_names_of_a_folder_are_read_as_concepts_are(folder: Path) -> None:
+    """Of two numbers that name one thing in other letters, one class is made."""
+    (folder / "names.txt").write_text("0 BACKGROUND\n1 Cat\n7 ｃａｔ\n", encoding="utf-8")
+    data = open_folder(folder)
+    sample = data.load("a")
+    assert sample.names == ("Cat",) and sample.labels.tolist()[0] == [0, 1, 1]
+    for name, message in (("(cat:1.3)", "prompt's weight"), ("x" * 300, "300 letters"), ("a\x00b", "control")):
+        (folder / "names.txt").write_text(f"1 {name}\n2 dog\n3 sofa\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            open_folder(folder)

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = "conceptattention_core"
 
 FLOORS = (
+    ("letters",),
+    ("names",),
     ("concepts", "stream", "noise", "images"),
     ("scores",),
     ("maps",),

@@ -66,6 +66,45 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         load_demo_pipeline(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--concepts", "x" * 400], "A name in `concepts` has 400 letters, and at most 200"),
+        (["--concepts", "(boat:1.3), sea"], "which is a prompt's weight; concepts have none. Write: boat."),
+        (["--concepts", "sea", "--background", "{a|b}"], "`background` holds '{a|b}', which is a prompt's choice"),
+        (["--concepts", "sea", "--background", "Sea"], "'sea' has nothing to compete with"),
+        (["--concepts", "x\ud83d"], "`concepts` holds half a character, \\ud83d"),
+        (["--concepts", "sea, sky", "--size", "0"], "--size (0) must lie between 16 and"),
+        (["--concepts", "sea, sky", "--size", "64", "64", "64"], "--size takes one side, or height and width"),
+        (["--concepts", "sea, sky", "--threshold", "nan"], "--threshold (nan) must lie between 0 and 1."),
+        (["--concepts", "sea, sky", "--guidance", "inf"], "--guidance (inf) must"),
+        (["--concepts", "sea, sky", "--steps", "0"], "--steps (0) must lie between 1 and"),
+        (["--concepts", "sea, sky", "--cfg=-1"], "--cfg (-1.0) must"),
+        (["--concepts", "sea, sky", "--seed=-1"], "--seed (-1) must"),
+    ],
+    ids=range(12),
+)
+def test_what_will_not_do_is_one_line_before_any_work(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("conceptattention_core.adapters.diffusers.load.load_pipeline", pytest.fail)
+    assert main(["generate", "a boat", *options, "--out", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+@NEEDS_DEMO
+def test_the_command_line_reads_names_as_the_nodes_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    concepts = f"House；sky. , house, {'palm tree ' * 19}"
+    call = ["generate", "A HOUSE", "--concepts", concepts, "--background", "SKY, sea", "--steps", "1", "--size", "64"]
+    assert main([*call, "--out", str(tmp_path)]) == 0
+    assert "does not know" not in capsys.readouterr().err
+    maps = load_maps(tmp_path / "maps.safetensors")
+    assert maps.concepts == ("House", "sky", ("palm tree " * 19).strip(), "sea")
+    assert max(len(path.name) for path in tmp_path.iterdir()) < 80
+
+
 @NEEDS_DEMO
 def test_the_demo_reads_its_words_without_padding() -> None:
     pipe: Any = load_demo_pipeline()
@@ -73,6 +112,8 @@ def test_the_demo_reads_its_words_without_padding() -> None:
     assert context.shape == (1, len(pipe.tokenizer_2("a house").input_ids), 128) and pooled.shape == (1, 64)
     assert len(pipe.encode_prompt(["a house", "a boat on the sea"])[0]) == 2
     assert unknown_words(pipe, "a house, a dragon.") == ["dragon"]
+    assert unknown_words(pipe, "A House, the SKY") == unknown_words(pipe, "a house, the sky")
+    assert torch.equal(pipe.encode_prompt("A House", "A House")[0], context)
     assert not torch.equal(pipe.encode_prompt("a boat", "a boat")[0], context)
 
 

@@ -192,8 +192,12 @@ def test_clear_errors(make_pipe: Any) -> None:
     pipe = make_pipe()
     with pytest.raises(ValueError, match="nothing to compete"):
         ConceptAttention(pipe, ["dragon"], [])
-    with pytest.raises(ValueError, match="T5 knows no character"), ConceptAttention(pipe, ["房子"], **TEXT):
-        pass
+    for name in ("房子", "дерево", "cat дерево"):
+        with pytest.raises(ValueError, match="T5 knows no character"), ConceptAttention(pipe, [name], **TEXT):
+            pass
+    for names in ("(cat:1.3), sofa", ["{cat|sofa}"], ["cat", "x\ud83d"], ["cat", "x" * 201]):
+        with pytest.raises(ValueError, match=r"`concepts`"):
+            ConceptAttention(pipe, names)
     with pytest.raises(ValueError, match="no projection 'key'"):
         ConceptAttention(pipe, CONCEPTS, projection="key")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"FLUX\.1"):

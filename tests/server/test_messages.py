@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tools.server.comfy_server import Refused, Server
+from tools.server.comfy_server import Node, Refused, Server
 
 pytestmark = pytest.mark.server
 
@@ -91,6 +91,64 @@ def test_a_wrong_wire_is_refused_when_queueing(server: Server, workflow: Any) ->
         server.queue(graph)
     (node,) = refused.value.report["node_errors"].values()
     assert node["class_type"] == "ConceptAttention" and node["errors"][0]["type"] == "return_type_mismatch"
+
+
+HALF = "x\ud83d"
+"""Half a character, which JSON may hold and no log can show."""
+
+
+@pytest.mark.parametrize("field", ["concepts", "background", "concept", "prompt", "filename_prefix", "mask concept"])
+def test_half_a_character_does_not_stop_the_server(server: Server, workflow: Any, field: str) -> None:
+    graph = workflow(prompt=HALF if field == "prompt" else "a house")
+    own = {field: f"sky, {HALF}"} if field in ("concepts", "background") else {}
+    apply = graph.apply(**own)
+    reader = graph.add(
+        "ConceptAttention",
+        concept_attention=apply[1],
+        samples=graph.sample(apply[0])[0],
+        concept=HALF if field == "concept" else "",
+        **{"threshold": 0.5, "softness": 0.1, "first_block": -10, "last_block": -1, "softmax_temperature": 1.0},
+    )
+    prefix = HALF if field == "filename_prefix" else "maps"
+    graph.add("ConceptAttentionSave", maps=reader[3], filename_prefix=prefix)
+    mask = graph.add("ConceptAttentionMask", maps=reader[3], **MASK, concept=HALF if "mask" in field else "")
+    graph.add("MaskPreview", mask=mask[0])
+    result = server.run(graph, timeout=60)
+    if field != "prompt":  # that one is ComfyUI's own node's
+        assert result.failed_node.startswith("ConceptAttention") and "holds half a character" in result.error
+        assert f"`{field.split()[-1]}`" in result.error and "\\ud83d" in result.error
+    plain = workflow()
+    apply = plain.apply()
+    plain.read(apply[1], plain.sample(apply[0])[0])
+    assert server.run(plain, timeout=60).ok, "the queue goes on"
+
+
+MASK = {
+    "grow": 0,
+    "blur": 0,
+    "fill_holes": False,
+    "min_area": 0.0,
+    "invert": False,
+    "refine_edges": True,
+    "min_presence": 0.0,
+    "first_block": -10,
+    "last_block": -1,
+    "softmax_temperature": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "problem"), [({}, ""), ({"method": "Otsu"}, "`method` is 'Otsu'. Choose one of: soft")]
+)
+def test_an_api_file_without_a_method(server: Server, workflow: Any, method: dict[str, str], problem: str) -> None:
+    graph = workflow()
+    apply = graph.apply()
+    graph.read(apply[1], graph.sample(apply[0])[0])
+    reader = graph.readers and next(node for node, spec in graph.items() if spec["class_type"] == "ConceptAttention")
+    mask = graph.add("ConceptAttentionMask", maps=Node(reader)[3], concept="house", **MASK, **method)
+    graph.add("MaskPreview", mask=mask[0])
+    result = server.run(graph)
+    assert result.ok is not bool(problem) and problem in result.error
 
 
 def test_the_log_holds_no_other_trouble(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,25 @@ from torch import Tensor
 
 DEMO_FOLDER = Path(__file__).resolve().parents[3] / "demo_model"
 FLUX_FILE, TEXT_FILE, VAE_FILE = "demo_flux.safetensors", "demo_text_encoders.safetensors", "demo_vae.safetensors"
+
+
+class DemoTokenizer(FluxTokenizer):
+    """Flux's tokenizers for a model that has seen small letters only. known: T5's pieces that it was taught."""
+
+    known: frozenset[int] = frozenset()
+
+    def tokenize_with_weights(self, text: str, *args: Any, **more: Any) -> dict[str, Any]:
+        return super().tokenize_with_weights(text.lower(), *args, **more)
+
+
+def unknown_words(clip: Any, texts: Iterable[str]) -> list[str]:
+    """The words of these texts that the demo model was never told: it cannot paint or find them. Other models: none."""
+    tokenizer = getattr(clip, "tokenizer", None)
+    if not isinstance(tokenizer, DemoTokenizer):
+        return []
+    words = dict.fromkeys(word.strip(".,!?") for text in texts for word in text.split())
+    pieces = {word: [piece for piece, *_ in tokenizer.t5xxl.tokenize_with_weights(word.lower())[0]] for word in words}
+    return [word for word in words if word and not tokenizer.known.issuperset(pieces[word])]
 
 
 def load_demo_flux(folder: Path = DEMO_FOLDER) -> tuple[Any, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -37,16 +57,20 @@ def load_demo_flux(folder: Path = DEMO_FOLDER) -> tuple[Any, comfy.sd.CLIP, comf
 
 def _load_clip(path: Path) -> comfy.sd.CLIP:
     weights, config = _read(path)
+    known: frozenset[int] = frozenset()
     for encoder in config["sparse_embeddings"]:
         rows, ids = weights.pop(f"{encoder['name']}.rows"), weights.pop(f"{encoder['name']}.ids")
         weights[encoder["name"]] = spread_rows(rows, ids, encoder["vocabulary"])
+        if encoder["name"].startswith("t5xxl"):
+            known = frozenset(ids.tolist())
     options = {"t5xxl_model_config": config["t5xxl_model_config"], "clip_l_model_config": config["clip_l_model_config"]}
     clip = comfy.sd.CLIP(
-        ClipTarget(FluxTokenizer, FluxClipModel),
+        ClipTarget(DemoTokenizer, FluxClipModel),
         parameters=sum(tensor.numel() for tensor in weights.values()),
         state_dict=weights,
         model_options=options,
     )
+    clip.tokenizer.known = known
     clip.set_tokenizer_option("t5xxl_min_length", config["t5xxl_min_length"])
     return clip
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
+
+from ...letters import quoted, require_t5_words
 
 T5_PAD, T5_END, T5_UNKNOWN, T5_SPACE = 0, 1, 2, 3
 """T5's special pieces; 3 is the bare "▁" that stands before a word whose first character has no piece of its own."""
 
-PLACEHOLDERS = ("§", "¤")
-"""Words that stand in a concept's place, to see what is there around it. The second is for the first one's own name."""
+PLACEHOLDERS = ("0", "7")
+"""Words that stand in a concept's place, to see what is there around it. Two that have nothing in common, so that a
+concept that begins or ends as one of them does keeps all its pieces; digits, which are one piece to every tokenizer,
+with a space before them a piece of its own."""
 
 Tokenize = Callable[[str], list[Any]]
 """A text's pieces, ids or textual inversion embeddings, by the encoder that a family reads concepts with."""
@@ -24,7 +29,8 @@ class TextEncoder:
     errors. own: finds a concept's own pieces. beside: tokenizers that it may have as well. causal: every piece has read
     only those before it. escape: the tokenizer reads brackets as prompt weights. tail: pieces that the encoder drops
     from the end. sections: rows of one call's result are the sections' rows one behind the other, so that several
-    concepts of one length share a call.
+    concepts of one length share a call. alone: the tokenizers beside it may be given nothing to read, and the result is
+    then this one's rows alone.
     """
 
     reads: tuple[str, ...]
@@ -35,6 +41,7 @@ class TextEncoder:
     escape: bool = True
     tail: int = 0
     sections: bool = True
+    alone: bool = False
 
     def key(self, tokens: Collection[str]) -> str | None:
         """The tokenizer that concepts are read with, of those that a CLIP has; None where the CLIP is another one's."""
@@ -46,11 +53,7 @@ def t5_pieces(tokenize: Tokenize, name: str) -> tuple[int, ...]:
     """Positions of a concept's own pieces among T5's. Raises ValueError for a concept that T5 cannot read."""
     pieces = tokenize(name)
     own = tuple(at for at, piece in enumerate(pieces) if not any(is_piece(piece, id) for id in T5_SPECIAL))
-    if all(is_piece(pieces[at], T5_UNKNOWN) for at in own):
-        raise ValueError(
-            f"T5 knows no character of the concept '{name}', so it would look the same as any other such word. "
-            "Flux reads English; name the concept in English (or in another European language)."
-        )
+    require_t5_words(name, not all(is_piece(pieces[at], T5_UNKNOWN) for at in own))
     return own
 
 
@@ -65,30 +68,28 @@ def is_piece(piece: Any, number: int) -> bool:
 def template_pieces(tokenize: Tokenize, name: str) -> tuple[int, ...]:
     """Positions of a concept's own pieces inside a template that need not be known.
 
-    What differs from the same prompt with a placeholder in the concept's place is the concept's own: it stands between
-    the two token lists' longest common beginning and end, padding cut off. (An empty prompt will not do for the
-    comparison: some tokenizers have another template for it.) Raises ValueError where nothing is left.
+    What differs from the same prompt with placeholders in the concept's place is the concept's own: it stands between
+    the longest beginning and the longest end that all the token lists have in common, padding cut off. (An empty prompt
+    will not do for the comparison: some tokenizers have another template for it.) Raises ValueError where nothing is
+    left.
     """
-    pieces = tokenize(name)
-    for placeholder in PLACEHOLDERS:
-        other = tokenize(placeholder)
-        if other != pieces:
-            start, stop = _between(pieces, other)
-            if start < stop:
-                return tuple(range(start, stop))
-    raise ValueError(f"The text encoder makes no token of its own of the concept '{name}'. Name it in other words.")
-
-
-def _between(pieces: list[Any], other: list[Any]) -> tuple[int, int]:
-    """Where `pieces` differ from `other`: start and stop."""
-    left, right = _padding(other)
+    pieces, others = tokenize(name), [tokenize(placeholder) for placeholder in PLACEHOLDERS]
+    left, right = _padding(others[0])
     start, stop = _inside(pieces, left, right)
-    other = other[slice(*_inside(other, left, right))]
-    own = pieces[start:stop]
-    shorter = min(len(own), len(other))
-    head = next((at for at in range(shorter) if own[at] != other[at]), shorter)
-    tail = next((at for at in range(shorter - head) if own[-1 - at] != other[-1 - at]), shorter - head)
-    return start + head, stop - tail
+    texts = [pieces[start:stop], *(other[slice(*_inside(other, left, right))] for other in others)]
+    head = _common(texts)
+    tail = _common([text[head:][::-1] for text in texts])
+    if start + head >= stop - tail:
+        raise ValueError(
+            f"The text encoder makes no token of its own of the concept {quoted(name)}. Name it in other words."
+        )
+    return tuple(range(start + head, stop - tail))
+
+
+def _common(texts: Sequence[Sequence[Any]]) -> int:
+    """How many pieces all texts begin with."""
+    columns = zip(*texts, strict=False)
+    return sum(1 for _ in takewhile(lambda column: all(is_piece(column[0], one) for one in column), columns))
 
 
 def _padding(pieces: Sequence[Any]) -> tuple[Any, Any]:
@@ -101,8 +102,8 @@ def _padding(pieces: Sequence[Any]) -> tuple[Any, Any]:
 def _inside(pieces: Sequence[Any], left: Any, right: Any) -> tuple[int, int]:
     """Start and stop of what is not padding."""
     start, stop = 0, len(pieces)
-    while left is not None and start < stop and pieces[start] == left:
+    while start < stop and is_piece(pieces[start], left):
         start += 1
-    while right is not None and start < stop and pieces[stop - 1] == right:
+    while start < stop and is_piece(pieces[stop - 1], right):
         stop -= 1
     return start, stop

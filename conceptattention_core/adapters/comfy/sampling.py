@@ -29,18 +29,24 @@ WRAPPER_KEY = "concept_attention"
 
 
 def apply_concept_attention(
-    model: ModelPatcher, concepts: Concepts, projection: Projection, start_percent: float, end_percent: float
+    model: ModelPatcher,
+    concepts: Concepts,
+    projection: Projection,
+    start_percent: float,
+    end_percent: float,
+    family: Family | None = None,
 ) -> tuple[ModelPatcher, RunStore]:
     """Clone a model so that every sampling run on the clone records its concept scores in the returned store.
 
-    start_percent, end_percent: part of the sampling schedule to record, 0..1. Raises ValueError on an empty range, and
-    for a model of no known family.
+    start_percent, end_percent: part of the sampling schedule to record, 0..1. family: how to read the model; by default
+    as the list of families says. Raises ValueError on an empty range, and for a model of no known family.
     """
     if start_percent >= end_percent:
         raise ValueError(f"start_percent ({start_percent}) must be below end_percent ({end_percent}).")
     runs = RunStore()
     patched = model.clone()
-    wrapper = SamplingRecorder(require_family(model), concepts, projection, start_percent, end_percent, runs)
+    family = family or require_family(model)
+    wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY, wrapper)
     return patched, runs
 
@@ -217,7 +223,8 @@ class EvaluationRecorder:
             )
             return None
         last = self.family.depth(call.dit) - 1 if self.last_block is None else self.last_block
-        return AttentionTap(self.family, call, self.recorder, last)
+        stops = self.last_block is not None and self.family.stops_early
+        return AttentionTap(self.family, call, self.recorder, last, stops)
 
 
 def prompt_ids(guider: Any) -> tuple[set[Any], set[Any]]:

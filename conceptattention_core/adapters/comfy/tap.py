@@ -31,13 +31,14 @@ class AttentionTap:
     nothing.
     """
 
-    def __init__(self, family: Family, call: Call, recorder: Recorder, last_block: int) -> None:
-        """last_block: the last block that is wanted; the maps hold all up to this one."""
+    def __init__(self, family: Family, call: Call, recorder: Recorder, last_block: int, stops: bool = False) -> None:
+        """last_block: the last block that is wanted; the maps hold all up to this one. stops: none behind it runs."""
         self.family = family
         self.call = call
         self.recorder = recorder
         self.layout = family.layout(call, math.prod(recorder.frame.grid))
         self.expected = set(range(last_block + 1))
+        self.calls = last_block + 1 if stops else self.layout.calls
         self.last_block = last_block
         self.inner = call.options.get(OVERRIDE)
         self.concepts: ConceptPass | None = None
@@ -97,7 +98,7 @@ class AttentionTap:
         if len(keys) != self.call.batch or not self.layout.fits(keys.shape[2]):
             return None
         if self.layout.calls is None:
-            block = self.family.named_block(options)
+            block = self.family.named_block(self.call.dit, options)
         else:
             block, self.seen = self.seen, self.seen + 1
         # A block that runs once more is another node's doing: the first time is the model's.
@@ -106,7 +107,7 @@ class AttentionTap:
 
     def missing(self) -> list[int]:
         """Blocks that the evaluation has ended without, all of them where it cannot be told which."""
-        if self.layout.calls is not None and self.seen != self.layout.calls:
+        if self.layout.calls is not None and self.seen != self.calls:
             return sorted(self.expected)
         return sorted(self.expected - set(self.concepts.blocks if self.concepts is not None else ()))
 

@@ -41,17 +41,19 @@ def encode_concepts(
 
 def _encode(clip: Any, names: Sequence[str], family: Family) -> list[Caption]:
     """A caption for each name, from the cache or anew."""
-    encoder = family.text
+    encoder = family.encoder(clip)
     known = _ENCODED.setdefault(clip, {})
     # LoRAs on the CLIP, its last layer and its tokenizer's options change what it says.
     state = clip.patcher.patches_uuid, clip.layer_idx, repr(clip.tokenizer_options), family.name
     new = [name for name in dict.fromkeys(names) if (state, name) not in known]
-    tokens = {name: _tokenize(clip, name, family) for name in new}
-    own = {name: encoder.own(lambda text: _pieces(_tokenize(clip, text, family), family), name) for name in new}
+    tokens = {name: _tokenize(clip, name, family, encoder) for name in new}
+    own = {
+        name: encoder.own(lambda text: _pieces(_tokenize(clip, text, family, encoder), encoder), name) for name in new
+    }
     for together in _by_length(tokens, encoder):
-        rows = _encode_together(clip, [tokens[name] for name in together], family)
+        rows = _encode_together(clip, [tokens[name] for name in together], encoder)
         for name, one in zip(together, rows, strict=True):
-            known[state, name] = _caption(one, own[name], len(_pieces(tokens[name], family)) - encoder.tail, family)
+            known[state, name] = _caption(one, own[name], len(_pieces(tokens[name], encoder)) - encoder.tail, family)
     return [known[state, name] for name in names]
 
 
@@ -64,9 +66,8 @@ def _caption(rows: Tensor, own: tuple[int, ...], pieces: int, family: Family) ->
     return Caption(rows[list(own)].float().cpu(), tuple(range(len(own))), position, length)
 
 
-def _tokenize(clip: Any, name: str, family: Family) -> dict[str, Any]:
+def _tokenize(clip: Any, name: str, family: Family, encoder: TextEncoder) -> dict[str, Any]:
     """A concept's tokens by tokenizer. Raises ValueError for the CLIP of another family."""
-    encoder = family.text
     # Round brackets are prompt weights to most tokenizers; in a concept's name they are just brackets.
     text = name.replace("(", "\\(").replace(")", "\\)") if encoder.escape else name
     tokens = clip.tokenize(text)
@@ -75,9 +76,9 @@ def _tokenize(clip: Any, name: str, family: Family) -> dict[str, Any]:
     return tokens
 
 
-def _pieces(tokens: dict[str, Any], family: Family) -> list[Any]:
+def _pieces(tokens: dict[str, Any], encoder: TextEncoder) -> list[Any]:
     """The pieces by which a concept is read."""
-    key = family.text.key(tokens)
+    key = encoder.key(tokens)
     assert key is not None  # `_tokenize` has seen to it
     return [piece for piece, *_ in tokens[key][0]]
 
@@ -93,18 +94,22 @@ def _by_length(tokens: dict[str, dict[str, Any]], encoder: TextEncoder) -> list[
     return [group[at : at + SECTIONS] for group in lengths.values() for at in range(0, len(group), SECTIONS)]
 
 
-def _encode_together(clip: Any, tokens: list[dict[str, Any]], family: Family) -> list[Tensor]:
+def _encode_together(clip: Any, tokens: list[dict[str, Any]], encoder: TextEncoder) -> list[Tensor]:
     """Each text's conditioning, ``(T, width)``, all from one call if the encoder takes several.
 
     ComfyUI encodes sections as a batch and puts their rows one behind the other. What an encoder then drops from the
     beginning, the head of a template, is missing from the first section alone, and is cut from the others here.
     """
-    joined = {name: [section for one in tokens for section in one[name]] for name in tokens[0]}
+    read = encoder.key(tokens[0])
+    joined = {
+        name: [] if encoder.alone and name != read else [section for one in tokens for section in one[name]]
+        for name in tokens[0]
+    }
     rows = clip.encode_from_tokens(joined, return_dict=True)["cond"][0]
-    length = len(_pieces(tokens[0], family))
+    length = len(_pieces(tokens[0], encoder))
     dropped = len(tokens) * length - len(rows)
     if len(tokens) > 1 and not 0 <= dropped < length:  # an encoder of its own kind, which reads one section
-        return [row for one in tokens for row in _encode_together(clip, [one], family)]
+        return [row for one in tokens for row in _encode_together(clip, [one], encoder)]
     return [rows[index * length : (index + 1) * length - dropped] for index in range(len(tokens))]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from ...concepts import Concepts, TokenPooling, join_concepts, split_names
+from ...concepts import Concepts, TokenPooling, parse_concepts
 from ...maps import TOKEN_PIXELS
 from ...record import Frame, Recorder
 from ...scores import PROJECTIONS, Projection
@@ -62,7 +62,7 @@ class ConceptAttention:
         if projection not in PROJECTIONS:
             raise ValueError(f"There is no projection '{projection}': choose {', '.join(PROJECTIONS)}.")
         self._pipe: Any = pipe
-        self._named = concepts if isinstance(concepts, Concepts) else _join(concepts, background)
+        self._named = concepts if isinstance(concepts, Concepts) else parse_concepts(concepts, background)
         self._pooling: TokenPooling = pooling
         self._projection: Projection = projection
         self._sigma_range = sigma_range
@@ -146,11 +146,6 @@ class ConceptAttention:
             pipe, image, named, projection, prompt, noise_level, seeds, size, guidance_scale, max_sequence_length
         )
         return ConceptMaps(maps)
-
-
-def _join(concepts: Names, background: Names) -> tuple[tuple[str, ...], int]:
-    wanted, competing = (split_names(names) if isinstance(names, str) else names for names in (concepts, background))
-    return join_concepts(wanted, competing)
 
 
 class RunFinder:

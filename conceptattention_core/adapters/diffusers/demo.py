@@ -94,7 +94,9 @@ class ShortTokenizer(PreTrainedTokenizerFast):
 
 def _t5_tokenizer(pieces: list[list[Any]], shortest: int) -> ShortTokenizer:
     backend = Tokenizer(models.Unigram([(piece, score) for piece, score, _ in pieces], unk_id=OTHER))
-    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
     backend.decoder = decoders.Metaspace()

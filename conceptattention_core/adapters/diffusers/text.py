@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ...concepts import Concepts, TokenPooling, pool_tokens
+from ...letters import require_t5_words
 
 
 @torch.no_grad()
@@ -42,9 +43,5 @@ def _own_pieces(tokenizer: Any, name: str) -> list[int]:
     special = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("▁")}
     special.discard(tokenizer.unk_token_id)  # what a vocabulary without "▁" answers
     own = [at for at, piece in enumerate(pieces) if piece not in special]
-    if all(pieces[at] == tokenizer.unk_token_id for at in own):
-        raise ValueError(
-            f"T5 knows no character of the concept '{name}', so it would look the same as any other such word. "
-            "Flux reads English; name the concept in English (or in another European language)."
-        )
+    require_t5_words(name, not all(pieces[at] == tokenizer.unk_token_id for at in own))
     return own

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...letters import key
+
 BACKGROUND = 0
 """In a label map: a pixel that belongs to none of the names. See also `metrics.UNLABELLED`."""
 
@@ -47,12 +49,12 @@ def relabel(indices: np.ndarray, names: dict[int, str], void: int) -> tuple[np.n
     if unknown:
         raise ValueError(f"label {unknown[0]} has no name: the names are for {', '.join(map(str, names))}")
     labels = np.full(indices.shape, UNLABELLED, dtype=np.int16)
-    found: list[str] = []
+    found: dict[str, str] = {}
     for number in present:
         name = names.get(number, "")
-        if name == "background":
+        if key(name) == "background":
             labels[indices == number] = BACKGROUND
         elif name:
-            found.append(name)
-            labels[indices == number] = len(found)
-    return labels, tuple(found)
+            found.setdefault(key(name), name)  # two numbers of one name are one class
+            labels[indices == number] = 1 + list(found).index(key(name))
+    return labels, tuple(found.values())

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...letters import key, quoted
+from ...names import clean_name
 from . import Dataset, Sample, relabel
 
 VOID = 255
@@ -59,8 +61,8 @@ def read_names(path: Path) -> dict[int, str]:
             continue
         match = re.fullmatch(r"\s*(\d+)[\s:,]+(\S.*?)\s*", line)
         if match is None:
-            raise ValueError(f"Line {number} of {path} is not a number and a name: '{line.strip()}'. Write '1 cat'.")
-        names[int(match[1])] = match[2]
-    if not set(names.values()) - {"background"}:
+            raise ValueError(f"Line {number} of {path} is not a number and a name: {quoted(line)}. Write '1 cat'.")
+        names[int(match[1])] = clean_name(match[2], path.name)
+    if not set(map(key, names.values())) - {"background"}:
         raise ValueError(f"{path} names nothing. {LAYOUT}")
     return names

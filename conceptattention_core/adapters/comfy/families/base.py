@@ -28,6 +28,7 @@ class Layout:
     before the text. before, behind: tokens right before and right behind it that are no text: references, padding.
     calls: for models that do not number their blocks, how many attention calls over the whole sequence one evaluation
     makes, later blocks that concepts do not enter included; the first of them are the family's blocks.
+    own: places of the picture's own tokens, counted from the sequence's beginning, where they do not stand together.
     """
 
     text: int
@@ -36,6 +37,7 @@ class Layout:
     before: int = 0
     behind: int = 0
     calls: int | None = None
+    own: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -45,8 +47,10 @@ class Layout:
         """Whether a sequence is the whole one. Other nodes may have put more text in front of the picture."""
         return length == self.length or (not self.first and self.calls is None and length > self.length)
 
-    def image(self, length: int) -> slice:
+    def image(self, length: int) -> slice | Tensor:
         """The picture's own tokens in a sequence of this length."""
+        if self.own is not None:
+            return self.own
         start = self.before if self.first else length - self.behind - self.count
         return slice(start, start + self.count)
 
@@ -84,6 +88,10 @@ class Family:
         """Blocks that concepts go through."""
         raise NotImplementedError
 
+    def encoder(self, clip: Any) -> TextEncoder:
+        """How concepts are read by this CLIP; `text`, unless the family's CLIP may lack some of its text encoders."""
+        return self.text
+
     def patch(self, dit: Any) -> int:
         """Latent cells per token, each way."""
         return int(dit.patch_size)
@@ -112,7 +120,7 @@ class Family:
         """The text stream of each block for this evaluation, by absolute index."""
         raise NotImplementedError
 
-    def named_block(self, options: dict[str, Any]) -> int | None:
+    def named_block(self, dit: Any, options: dict[str, Any]) -> int | None:
         """The block that an attention call's options name, for families that do."""
         return options.get("block_index") if options.get("block_type") == "double" else None
 

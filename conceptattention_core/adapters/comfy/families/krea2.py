@@ -49,7 +49,7 @@ class Krea2(Family):
         behind = 0 if method is None else reference_tokens(call, self.patch(call.dit))
         return Layout(call.text_tokens, count, behind=behind)
 
-    def named_block(self, options: dict[str, Any]) -> int | None:
+    def named_block(self, dit: Any, options: dict[str, Any]) -> int | None:
         return options.get("block_index") if options.get("block_type") == "single" else None
 
     def tokens(self, call: Call, concepts: Concepts) -> Tensor:
