@@ -89,6 +89,6 @@ def test_another_text_encoder(pack: dict[str, Any], flux: Any, family: str) -> N
     else:
         options = {"clip_l_model_config": small, "clip_g_model_config": small}
         other = comfy.sd.CLIP(ClipTarget(*targets[family]), model_options=options)
-        message = r"not a Flux text encoder.*DualCLIPLoader with type 'flux'"
+        message = r"has the encoders.*DualCLIPLoader with type 'flux'"
     with pytest.raises(ValueError, match=message):
         pack["ConceptAttentionApply"].execute(flux, other, "house", **{**APPLY, "background": "background"})

@@ -110,7 +110,8 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
     without = evaluate(case, plain, sigma)
 
     apply = core("adapters.comfy.sampling").apply_concept_attention
-    whole = core("adapters.comfy.families.flux_single").Flux1Whole() if case.config.get("class") == "flux_single" else None
+    single = case.config.get("class") == "flux_single"
+    whole = core("adapters.comfy.families.flux_single").Flux1Whole() if single else None
     model, runs = apply(plain, case.concepts(core("concepts")), "output", 0.0, 1.0, whole)
     latent, denoised, velocity = evaluate(case, model, sigma)
     maps = runs.find(latent)

@@ -186,7 +186,7 @@ def test_a_local_model_on_a_folder_of_pictures(
         "blocks": 2 + 3 * 4,
         "noise": 27,
         "keys": 4,
-        "pooling": 2,
+        "pooling": 3,
     }
     assert {methods[index]["keys"] for index in ablate["keys"]} == {"both", "image", "concepts", "none"}
     assert len({row["map"] for index, row in enumerate(report["rows"]) if index in ablate["keys"]}) == 4

@@ -52,10 +52,10 @@ class AttentionTap:
 
     def __call__(self, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """ComfyUI's contract for an override: compute the attention that `function` would."""
-        block = self.before(args, kwargs)
+        block = self.before(args, kwargs)  # pyright: ignore[reportCallIssue]
         output = function(*args, **kwargs) if self.inner is None else self.inner(function, *args, **kwargs)
         if block is not None:
-            self.after(block, output, kwargs)
+            self.after(block, output, kwargs)  # pyright: ignore[reportCallIssue]
         return output
 
     # A compiler that traced these would recompile for every number of concepts, and fail on tensors that live on.

@@ -9,20 +9,18 @@ from comfy.model_patcher import ModelPatcher
 
 from .aura_flow import AuraFlow
 from .base import Family
-from .flux import Flux1, LongCat, Ovis
+from .flux import Flux1, LongCat
 from .flux2 import Flux2
 from .hidream import HiDream
 from .krea2 import Krea2
-from .lumina import Lumina2, ZImage
+from .lumina import ZImage
 from .sd3 import StableDiffusion3
 
 FAMILIES: tuple[Family, ...] = (
     Flux1(),
     LongCat(),
-    Ovis(),
     Flux2(),
     ZImage(),
-    Lumina2(),
     Krea2(),
     StableDiffusion3(),
     HiDream(),

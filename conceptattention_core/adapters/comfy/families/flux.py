@@ -67,7 +67,7 @@ class FluxFamily(Family):
             vec = vec + flux.vector_in(vec.new_zeros(len(vec), flux.params.vec_in_dim))
         return vec
 
-    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], ModulatedBlock]:
+    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], Any]:
         vec, rotate = self.vector(call), self.own_places(call, concepts)
 
         def block(index: int) -> ModulatedBlock:

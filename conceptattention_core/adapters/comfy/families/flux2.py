@@ -8,7 +8,6 @@ from typing import Any
 from comfy.model_base import BaseModel
 
 from ....concepts import Caption, Concepts
-from ....stream import ModulatedBlock
 from ..call import Call
 from ..pieces import TextEncoder, template_pieces
 from .base import is_a
@@ -36,7 +35,7 @@ class Flux2(FluxFamily):
         padded = min(CONTEXT_TOKENS, call.text_tokens)
         return caption.position + max(0, padded - caption.length)
 
-    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], ModulatedBlock]:
+    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], Any]:
         shared = call.dit.double_stream_modulation_txt(self.vector(call))
         rotate = self.own_places(call, concepts)
         return lambda index: text_stream(call.dit.double_blocks[index], shared, rotate)

@@ -35,7 +35,7 @@ class Flux1Whole(Flux1):
             return len(dit.double_blocks) + options["block_index"]
         return super().named_block(dit, options)
 
-    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], TextBlock]:
+    def stream(self, call: Call, concepts: Concepts) -> Callable[[int], Any]:
         double = super().stream(call, concepts)
         vec, rotate, depth = self.vector(call), self.own_places(call, concepts), len(call.dit.double_blocks)
 
