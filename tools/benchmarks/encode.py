@@ -41,6 +41,7 @@ DOUBLE, SINGLE = 19, 38
 def look_once(model: Any, args: argparse.Namespace) -> Callable[[], Any]:
     """The forward of Concept Attention from Image on a made-up latent, prompt and concepts."""
     from conceptattention_core.adapters.comfy.encode import NoisedForward
+    from conceptattention_core.adapters.comfy.families import require_family
     from conceptattention_core.concepts import Concepts
 
     generator = torch.Generator().manual_seed(1)
@@ -49,7 +50,7 @@ def look_once(model: Any, args: argparse.Namespace) -> Callable[[], Any]:
     concepts = Concepts(names, 0, torch.randn(1, args.concepts, CONTEXT_DIM, generator=generator))
     context = torch.randn(1, args.text_tokens, CONTEXT_DIM, generator=generator)
     prompt = [[context, {"pooled_output": torch.zeros(1, POOLED_DIM), "guidance": 3.5}]]
-    forward = NoisedForward(model, prompt, concepts, "output", 0.5, args.double_blocks - 1)
+    forward = NoisedForward(require_family(model), model, prompt, concepts, "output", 0.5, args.double_blocks - 1)
     size = (8 * args.latent[0], 8 * args.latent[1])
     return lambda: forward.maps(latent, [noise], size, lambda: None)
 

@@ -46,15 +46,14 @@ class OwnClock:
     """CPU time that the pack's own functions take within a run: steadier than the difference of two runs."""
 
     def __init__(self) -> None:
-        from conceptattention_core.adapters.comfy.families.flux import FluxPass
+        from conceptattention_core.adapters.comfy.tap import AttentionTap
         from conceptattention_core.record import Recorder
         from conceptattention_core.scores import ConceptPass
 
         self._seconds = 0.0
-        methods = (FluxPass, "attend"), (FluxPass, "score"), (ConceptPass, "stacked_scores"), (Recorder, "add")
+        methods = (AttentionTap, "before"), (AttentionTap, "after"), (ConceptPass, "stacked_scores"), (Recorder, "add")
         for owner, name in methods:
             setattr(owner, name, self._timed(getattr(owner, name)))
-        FluxPass.start = self._timed(FluxPass.start)  # a class method, bound already
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
