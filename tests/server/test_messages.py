@@ -60,7 +60,7 @@ def test_a_latent_that_no_recorded_run_made(server: Server, workflow: Any, sourc
 
 
 def test_another_kind_of_model(server: Server, workflow: Any) -> None:
-    """The smallest SD3 that ComfyUI recognises, loaded by its own node."""
+    """With the CLIP of FLUX.1: the smallest SD3 that ComfyUI recognises, loaded by its own node."""
     folder = server.base / "models" / "diffusion_models"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
@@ -82,7 +82,8 @@ def test_another_kind_of_model(server: Server, workflow: Any) -> None:
     graph.read(apply[1], graph.sample(apply[0])[0])
     result = server.run(graph)
     assert result.failed_node
-    assert result.error
+    assert result.failed_node == "ConceptAttentionApply"
+    assert "This MODEL is Stable Diffusion 3" in result.error and "TripleCLIPLoader" in result.error
 
 
 def test_a_wrong_wire_is_refused_when_queueing(server: Server, workflow: Any) -> None:

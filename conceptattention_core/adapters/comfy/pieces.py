@@ -46,6 +46,8 @@ class TextEncoder:
     def key(self, tokens: Collection[str]) -> str | None:
         """The tokenizer that concepts are read with, of those that a CLIP has; None where the CLIP is another one's."""
         found = [name for name in self.reads if name in tokens]
+        if self.alone and not self.beside <= set(tokens):  # such a family's tokenizer always has them all
+            return None
         return found[0] if len(found) == 1 and set(tokens) <= {*found, *self.beside} else None
 
 
