@@ -32,8 +32,8 @@ class ConceptAttentionApply(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="Any model of the README's table: FLUX.1, FLUX.2, Z-Image, Krea 2, Qwen-Image, "
-                    "Chroma, SD3.5 and others, or the demo Flux.",
+                    tooltip="Any model of the README's table: FLUX.1, FLUX.2, Z-Image, Krea 2, SD3, "
+                    "HiDream and others, or the demo Flux.",
                 ),
                 io.Clip.Input(
                     "clip", tooltip="The CLIP that encodes the prompt. Each concept is encoded with it, alone."
