@@ -28,9 +28,8 @@ class TextEncoder:
     reads: names of the tokenizer that concepts are read with, one of which its CLIP has. hint: how to load it, for
     errors. own: finds a concept's own pieces. beside: tokenizers that it may have as well. causal: every piece has read
     only those before it. escape: the tokenizer reads brackets as prompt weights. tail: pieces that the encoder drops
-    from the end. sections: rows of one call's result are the sections' rows one behind the other, so that several
-    concepts of one length share a call. alone: the tokenizers beside it may be given nothing to read, and the result is
-    then this one's rows alone.
+    from the end. alone: the tokenizers beside it may be given nothing to read, and the result is then this one's rows
+    alone.
     """
 
     reads: tuple[str, ...]
@@ -40,7 +39,6 @@ class TextEncoder:
     causal: bool = False
     escape: bool = True
     tail: int = 0
-    sections: bool = True
     alone: bool = False
 
     def key(self, tokens: Collection[str]) -> str | None:

@@ -15,9 +15,6 @@ from .families import require_family, transformer_of
 from .families.base import Family
 from .pieces import TextEncoder
 
-SECTIONS = 16
-"""Concepts that share one call of the text encoder, at most: their activations are in memory at the same time."""
-
 _ENCODED: WeakKeyDictionary[Any, dict[Any, Caption]] = WeakKeyDictionary()
 """What a CLIP object has encoded, as long as somebody else holds it: text encoders are slow, and concepts come back."""
 
@@ -27,8 +24,8 @@ def encode_concepts(
 ) -> Concepts:
     """Encode each concept alone, as the paper does, with the CLIP that belongs to `model`.
 
-    Concepts of one length share a call where the encoder allows it, and what the same CLIP object has encoded before is
-    not encoded again. Raises ValueError for the CLIP of another family, and for a concept that it cannot read.
+    What the same CLIP object has encoded before is not encoded again.
+    Raises ValueError for the CLIP of another family, and for a concept that it cannot read.
     """
     family = require_family(model)
     captions = _encode(clip, names, family)
@@ -50,10 +47,10 @@ def _encode(clip: Any, names: Sequence[str], family: Family) -> list[Caption]:
     own = {
         name: encoder.own(lambda text: _pieces(_tokenize(clip, text, family, encoder), encoder), name) for name in new
     }
-    for together in _by_length(tokens, encoder):
-        rows = _encode_together(clip, [tokens[name] for name in together], encoder)
-        for name, one in zip(together, rows, strict=True):
-            known[state, name] = _caption(one, own[name], len(_pieces(tokens[name], encoder)) - encoder.tail, family)
+    for name in new:
+        rows = _encode_alone(clip, tokens[name], encoder)
+        pieces = len(_pieces(tokens[name], encoder)) - encoder.tail
+        known[state, name] = _caption(rows, own[name], pieces, family)
     return [known[state, name] for name in names]
 
 
@@ -83,34 +80,15 @@ def _pieces(tokens: dict[str, Any], encoder: TextEncoder) -> list[Any]:
     return [piece for piece, *_ in tokens[key][0]]
 
 
-def _by_length(tokens: dict[str, dict[str, Any]], encoder: TextEncoder) -> list[list[str]]:
-    """Names whose tokens fit into one call of the encoder: of one length, or one by one."""
-    if not encoder.sections:
-        return [[name] for name in tokens]
-    lengths: dict[tuple[int, ...], list[str]] = {}
-    for name, by_tokenizer in tokens.items():
-        key = tuple(len(section) for sections in by_tokenizer.values() for section in sections)
-        lengths.setdefault(key, []).append(name)
-    return [group[at : at + SECTIONS] for group in lengths.values() for at in range(0, len(group), SECTIONS)]
+def _encode_alone(clip: Any, tokens: dict[str, Any], encoder: TextEncoder) -> Tensor:
+    """A text's conditioning, ``(T, width)``.
 
-
-def _encode_together(clip: Any, tokens: list[dict[str, Any]], encoder: TextEncoder) -> list[Tensor]:
-    """Each text's conditioning, ``(T, width)``, all from one call if the encoder takes several.
-
-    ComfyUI encodes sections as a batch and puts their rows one behind the other. What an encoder then drops from the
-    beginning, the head of a template, is missing from the first section alone, and is cut from the others here.
+    One text a call: several in a batch would share the work, but a batch rounds differently from its parts, so that a
+    concept's map would depend on which others had been encoded before.
     """
-    read = encoder.key(tokens[0])
-    joined = {
-        name: [] if encoder.alone and name != read else [section for one in tokens for section in one[name]]
-        for name in tokens[0]
-    }
-    rows = clip.encode_from_tokens(joined, return_dict=True)["cond"][0]
-    length = len(_pieces(tokens[0], encoder))
-    dropped = len(tokens) * length - len(rows)
-    if len(tokens) > 1 and not 0 <= dropped < length:  # an encoder of its own kind, which reads one section
-        return [row for one in tokens for row in _encode_together(clip, [one], encoder)]
-    return [rows[index * length : (index + 1) * length - dropped] for index in range(len(tokens))]
+    read = encoder.key(tokens)
+    given = {name: [] if encoder.alone and name != read else sections for name, sections in tokens.items()}
+    return clip.encode_from_tokens(given, return_dict=True)["cond"][0]
 
 
 def _wrong_clip(family: Family, what: str) -> str:

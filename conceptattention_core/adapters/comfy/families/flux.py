@@ -122,7 +122,6 @@ class LongCat(FluxFamily):
         causal=True,
         escape=False,
         tail=5,
-        sections=False,
     )
     vae = VAE
 
