@@ -212,6 +212,11 @@ class EvaluationRecorder:
                 "If another node shows the model a part of the picture or batch at a time, remove that node."
             )
             return None
+        if x.ndim == 5 and x.shape[2] != 1:
+            self.recorder.skip(
+                f"This run made {x.shape[2]} frames or layers at once; Concept Attention reads single pictures so far."
+            )
+            return None
         # A slice needs no copy of the keys and values.
         adjacent = rows == list(range(rows[0], rows[-1] + 1))
         chosen = slice(rows[0], rows[-1] + 1) if adjacent else rows

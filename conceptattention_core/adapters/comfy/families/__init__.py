@@ -9,11 +9,13 @@ from comfy.model_patcher import ModelPatcher
 
 from .aura_flow import AuraFlow
 from .base import Family
+from .chroma import Chroma
 from .flux import Flux1, LongCat
 from .flux2 import Flux2
 from .hidream import HiDream
 from .krea2 import Krea2
 from .lumina import ZImage
+from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 
 FAMILIES: tuple[Family, ...] = (
@@ -22,6 +24,8 @@ FAMILIES: tuple[Family, ...] = (
     Flux2(),
     ZImage(),
     Krea2(),
+    QwenImage(),
+    Chroma(),
     StableDiffusion3(),
     HiDream(),
     AuraFlow(),
