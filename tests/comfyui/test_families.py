@@ -1,0 +1,121 @@
+"""What must hold for every family alike, on tiny models: a new family's tests are its golden file's name here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from .golden_cases import FOLDER, read_case
+from .graphs import randn
+
+TINY = (
+    *("longcat_image", "flux2_dev", "flux2_klein", "zimage", "krea2", "qwen_image", "qwen_image_edit", "chroma"),
+    *("sd3_medium", "sd35_large", "hidream", "aura_flow"),
+)
+CONCEPTS, STEPS = 3, 2
+
+
+@pytest.fixture
+def core(pack: dict[str, Any]) -> Any:
+    package = pack["ConceptAttention"].__module__.rsplit(".", 2)[0] + ".conceptattention_core"
+    return lambda name: import_module(f"{package}.{name}")
+
+
+def tiny_model(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A MODEL of the family, as its golden case builds it."""
+    from comfy.model_patcher import ModelPatcher
+
+    base = read_case(FOLDER / f"{name}.safetensors").model()
+    if dtype != torch.float32:
+        base.diffusion_model.to(dtype)
+        base.diffusion_model.dtype = dtype
+    return ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
+
+
+def prompt(name: str, seed: int, tokens: int) -> list[Any]:
+    """A made-up CONDITIONING with everything that a prompt of this family carries."""
+    case = read_case(FOLDER / f"{name}.safetensors")
+    extra: dict[str, Any] = {"guidance": 3.5}
+    if "y" in case.tensors:
+        extra["pooled_output"] = randn(1, case.tensors["y"].shape[1], seed=seed + 1)
+    if "encoder_hidden_states_llama3" in case.tensors:
+        llama = case.tensors["encoder_hidden_states_llama3"]
+        extra["conditioning_llama3"] = randn(1, llama.shape[1], tokens, llama.shape[3], seed=seed + 2)
+    if "ref_latents_0" in case.tensors:
+        extra["reference_latents"] = [case.tensors["ref_latents_0"][:1]]
+    return [[randn(1, tokens, case.tensors["context"].shape[2], seed=seed), extra]]
+
+
+def concepts(core: Any, name: str) -> Any:
+    """Three captions of different lengths, whose second and third row are their own."""
+    module, width = core("concepts"), read_case(FOLDER / f"{name}.safetensors").tensors["context"].shape[2]
+    captions = tuple(module.Caption(randn(5 + at, width, seed=at), (1, 2), 1, 5 + at) for at in range(CONCEPTS))
+    pooled = torch.stack([module.pool_tokens(one.tokens, one.own, "mean") for one in captions])[None]
+    return module.Concepts(tuple("abc"), 0, pooled, captions)
+
+
+def sample(name: str, model: Any, batch: int, size: tuple[int, int], negative_tokens: int) -> Tensor:
+    """A real run of the sampler with CFG: in one evaluation where both prompts have one length, else in two."""
+    import comfy.sample
+    from comfy.samplers import sampler_object
+
+    latents = model.model.latent_format
+    shape = (batch, latents.latent_channels, *((1,) if latents.latent_dimensions == 3 else ()), *size)
+    sigmas = torch.tensor([0.9, 0.5, 0.0])
+    given = prompt(name, 1, 7), prompt(name, 11, negative_tokens), torch.zeros(shape)
+    noise, sampler = randn(*shape, seed=3), sampler_object("euler")
+    return comfy.sample.sample_custom(model, noise, 3.0, sampler, sigmas, *given, disable_pbar=True)
+
+
+def with_override(model: Any) -> Any:
+    """Another pack's attention, which changes the picture."""
+    model = model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = (
+        lambda function, *args, **kwargs: 0.9 * function(*args, **kwargs)
+    )
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("name", TINY)
+def test_picture_is_the_same(core: Any, name: str, dtype: torch.dtype) -> None:
+    base, named = tiny_model(name, dtype), concepts(core, name)
+    apply = core("adapters.comfy.sampling").apply_concept_attention
+    family = core("adapters.comfy.families").require_family(base)
+    odd = (7, 5)
+    settings = [(base, 1, (6, 8), 7), (base, 2, odd, 4), (with_override(base), 1, odd, 7)]
+    for model, batch, size, negative in settings:
+        without = sample(name, model, batch, size, negative)
+        assert without.isfinite().all()
+        patched, runs = apply(model, named, "output", 0.0, 1.0)
+        made = sample(name, patched, batch, size, negative)
+        assert torch.equal(made, without)
+        maps = runs.find(made)
+        patch = family.patch(base.model.diffusion_model)
+        grid = tuple(-(-side // patch) for side in size)
+        depth = family.depth(base.model.diffusion_model)
+        assert maps.scores.shape == (STEPS, depth, batch, CONCEPTS, *grid) and maps.family == family.name
+        assert maps.scores.isfinite().all() and maps.scores.std() > 0
+        assert torch.equal(sample(name, model, batch, size, negative), without)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_positive_prompt_is_read(core: Any, name: str) -> None:
+    """One evaluation with both prompts, and one for each, give the same maps at the first step."""
+    base, named = tiny_model(name), concepts(core, name)
+    apply = core("adapters.comfy.sampling").apply_concept_attention
+    found = []
+    for negative in (7, 4):
+        patched, runs = apply(base, named, "output", 0.0, 1.0)
+        found.append(runs.find(sample(name, patched, 1, (6, 8), negative)).scores[0])
+    assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
+
+
+def test_every_family_is_here(core: Any) -> None:
+    families = core("adapters.comfy.families")
+    seen = {families.require_family(tiny_model(name)) for name in TINY}
+    assert {family for family in families.FAMILIES if family.name != "FLUX.1"} <= seen
