@@ -14,7 +14,7 @@ from .graphs import randn
 
 TINY = (
     *("longcat_image", "flux2_dev", "flux2_klein", "zimage", "krea2", "qwen_image", "qwen_image_edit", "chroma"),
-    *("sd3_medium", "sd35_large", "hidream", "aura_flow"),
+    *("sd3_medium", "sd35_large", "hidream", "aura_flow", "mage_flow", "lens", "joy_image"),
 )
 CONCEPTS, STEPS = 3, 2
 

@@ -13,8 +13,11 @@ from .chroma import Chroma
 from .flux import Flux1, LongCat
 from .flux2 import Flux2
 from .hidream import HiDream
+from .joy_image import JoyImage
 from .krea2 import Krea2
+from .lens import Lens
 from .lumina import ZImage
+from .mage_flow import MageFlow
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 
@@ -29,6 +32,9 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(),
     HiDream(),
     AuraFlow(),
+    MageFlow(),
+    Lens(),
+    JoyImage(),
 )
 
 
