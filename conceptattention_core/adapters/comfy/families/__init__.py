@@ -9,6 +9,7 @@ from comfy.model_patcher import ModelPatcher
 
 from .aura_flow import AuraFlow
 from .base import Family
+from .boogu import Boogu
 from .chroma import Chroma
 from .flux import Flux1, LongCat
 from .flux2 import Flux2
@@ -18,6 +19,7 @@ from .krea2 import Krea2
 from .lens import Lens
 from .lumina import ZImage
 from .mage_flow import MageFlow
+from .pixel_dit import PixelDiT
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 
@@ -35,6 +37,8 @@ FAMILIES: tuple[Family, ...] = (
     MageFlow(),
     Lens(),
     JoyImage(),
+    PixelDiT(),
+    Boogu(),
 )
 
 
