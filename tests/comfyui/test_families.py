@@ -125,6 +125,43 @@ def test_the_positive_prompt_is_read(core: Any, name: str) -> None:
     assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
 
 
+@pytest.mark.parametrize("name", TINY)
+def test_a_block_that_another_node_skips_is_never_mislabelled(core: Any, name: str) -> None:
+    base, named = tiny_model(name), concepts(core, name)
+    families = core("adapters.comfy.families")
+    if not families.require_family(base).stops_early:
+        pytest.skip("ComfyUI has no block replacements for this family")
+    skipping = base.clone()
+    skipping.set_model_patch_replace(lambda args, extra: args, "dit", "double_block", 1)
+    even, _ = sizes(families.require_family(base), base)
+    without = sample(name, skipping, 1, even, 7)
+    assert not torch.equal(without, sample(name, base, 1, even, 7))
+    patched, runs = core("adapters.comfy.sampling").apply_concept_attention(skipping, named, "output", 0.0, 1.0)
+    made = sample(name, patched, 1, even, 7)
+    assert torch.equal(made, without)
+    with pytest.raises(ValueError, match=r"did not pass on.*Remove that node"):
+        runs.find(made)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_maps_of_an_existing_picture(core: Any, name: str) -> None:
+    """One forward of a latent; with an earlier last block the maps are the whole forward's first ones, bit by bit."""
+    base, named = tiny_model(name), concepts(core, name)
+    family = core("adapters.comfy.families").require_family(base)
+    encode, even = core("adapters.comfy.encode"), sizes(family, base)[0]
+    channels = base.model.latent_format.latent_channels
+    shape = (1, channels, *((1,) if family.frames else ()), *even)
+    latent, noise = randn(*shape, seed=5), randn(*shape, seed=6)
+
+    def look(last: int) -> Any:
+        forward = encode.NoisedForward(family, base, prompt(name, 1, 7), named, "output", 0.5, last)
+        return forward.maps(latent, [noise], (64, 64), lambda: None)
+
+    whole, early = look(family.depth(base.model.diffusion_model) - 1), look(0)
+    assert whole.scores.isfinite().all() and whole.scores.std() > 0 and early.blocks == (0,)
+    assert torch.equal(early.scores, whole.scores[:, :1])
+
+
 def test_every_family_is_here(core: Any) -> None:
     families = core("adapters.comfy.families")
     seen = {families.require_family(tiny_model(name)) for name in TINY}
