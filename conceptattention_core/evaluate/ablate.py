@@ -11,8 +11,10 @@ from ..scores import PROJECTIONS
 from ..stream import CONCEPT_KEYS
 from .method import Method
 
-Ablation = Literal["projection", "blocks", "noise", "keys", "pooling"]
+Ablation = Literal["projection", "blocks", "noise", "keys", "pooling", "temperature"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+TEMPERATURES = tuple(round(10 ** (half / 2), 3) for half in range(-3, 8))
+"""Factors of the family's own, 0.03 to 3,000 in half decades: scores of other widths have another scale."""
 NOISE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -21,7 +23,7 @@ def grid(question: Ablation, base: Method, depth: int) -> list[Method]:
 
     projection: each space with and without softmax. blocks: each block alone in each space, and, for `base`, the last
     half, quarter and single block against all. noise: nine levels in each space. keys: what concepts attend to.
-    pooling: mean and first.
+    pooling: mean, first and last. temperature: factors of the family's own.
     """
     if question == "projection":
         return [replace(base, projection=space, softmax=soft) for space in PROJECTIONS for soft in (False, True)]
@@ -35,6 +37,8 @@ def grid(question: Ablation, base: Method, depth: int) -> list[Method]:
         return tails + alone
     if question == "noise":
         return [replace(base, projection=space, noise_level=level) for space in PROJECTIONS for level in NOISE_LEVELS]
+    if question == "temperature":
+        return [replace(base, temperature=factor) for factor in TEMPERATURES]
     if question == "keys":
         return [replace(base, keys=keys) for keys in CONCEPT_KEYS]
     return [replace(base, pooling=pooling) for pooling in get_args(TokenPooling)]

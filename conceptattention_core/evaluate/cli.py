@@ -9,7 +9,7 @@ and of the paper's baselines from the same forward, are compared with the label 
 
 Examples, one for each data set:
 
-  the demo model on its own kind of pictures; nothing to download, in a clone of the repository:
+  the demo model on its own kind of pictures; nothing to download:
     python -m conceptattention_core.evaluate scenes --images 20
 
   ImageNet-Segmentation (4,276 pictures), the paper's main table:
@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "scenes",
         Protocol(background=(), prompt="caption"),
-        "the demo model's cartoon scenes, from seeds that it never saw (needs a clone of the repository)",
+        "the demo model's cartoon scenes, from seeds that it never saw",
         "--images 20",
         lambda options: open_scenes(SCENES if options.images is None else options.images, chosen_size(options)),
     )

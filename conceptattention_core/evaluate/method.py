@@ -25,7 +25,7 @@ class Method:
     """projection: the space of the scores; softmax: over concepts, else the plain dot products.
 
     first_block, last_block: inclusive, negative ones from the end. noise_level: 0..1. keys: what concepts attend to.
-    pooling: of a concept's text pieces.
+    pooling: of a concept's text pieces. temperature: of the softmax, multiplied with the family's own.
     """
 
     projection: Projection = "output"
@@ -35,6 +35,7 @@ class Method:
     noise_level: float = 0.5
     keys: ConceptKeys = "both"
     pooling: TokenPooling = "mean"
+    temperature: float = 1.0
 
     @property
     def name(self) -> str:
@@ -47,6 +48,6 @@ class Method:
     def read(self, maps: ConceptAttentionMaps) -> Tensor:
         """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`."""
         if self.softmax:
-            return maps.saliency(self.first_block, self.last_block)[0]
+            return maps.saliency(self.first_block, self.last_block, self.temperature)[0]
         chosen = maps.chosen(self.first_block, self.last_block)
         return torch.stack([step[chosen, 0].mean(dim=0) for step in maps.scores]).mean(dim=0)

@@ -54,6 +54,13 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
     """What is run and how it is judged; the defaults are the protocol's."""
     run = command.add_argument_group("run")
     run.add_argument("--model", default=DEMO, help="folder or hub name of a FLUX.1 model (default: the demo model)")
+    comfy = command.add_argument_group("model in ComfyUI: any family that the pack reads")
+    comfy.add_argument("--comfyui", type=Path, metavar="FOLDER", help="run it there; alone: on the demo model")
+    comfy.add_argument("--unet", type=Path, metavar="FILE", help="diffusion model, with --clip and --vae")
+    comfy.add_argument("--clip", type=Path, nargs="+", metavar="FILE", help="its text encoders")
+    comfy.add_argument("--clip-type", default="flux", metavar="TYPE", help="as in CLIPLoader (default: flux)")
+    comfy.add_argument("--vae", type=Path, metavar="FILE")
+    comfy.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file that holds all three")
     run.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best that there is; the demo on cpu)")
     run.add_argument(
         "--dtype",
@@ -69,7 +76,8 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         default=[],
         metavar="WHAT",
         help="also compare, each against the run's own settings: projection (each space with and without softmax), "
-        "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling; or all",
+        "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling, temperature; "
+        "or all. With blocks and temperature the report ends in the lines to change in the family's file",
     )
     method = command.add_argument_group("method")
     method.add_argument(
@@ -81,9 +89,8 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         "--blocks",
         type=int,
         nargs=2,
-        default=(-10, -1),
         metavar=("FIRST", "LAST"),
-        help="double blocks to average, negative: from the end (default: -10 -1, the paper's)",
+        help="blocks to average, negative: from the end (default: the family's own; FLUX.1: -10 -1, the paper's)",
     )
     method.add_argument(
         "--pooling",
@@ -153,7 +160,7 @@ def chosen_protocol(options: argparse.Namespace) -> Protocol:
 
 def chosen_method(options: argparse.Namespace) -> Method:
     """The run's own method."""
-    first, last = options.blocks
+    first, last = options.blocks or (-10, -1)
     return Method(first_block=first, last_block=last, noise_level=options.noise_level, pooling=options.pooling)
 
 

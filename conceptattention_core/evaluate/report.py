@@ -11,6 +11,7 @@ from typing import Any
 from .method import Method
 from .metrics import Totals, paper_miou
 from .published import IMAGENET_ABLATIONS, TABLES, Published
+from .verdict import verdict
 
 COLUMNS = ("accuracy", "true mIoU", "`paper_miou`", "mIoU as printed", "mAP")
 LEGEND = (
@@ -70,6 +71,8 @@ def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictur
     ]
     if failed:
         parts += ["## Pictures that failed", "\n".join(f"- {key}: {error}" for key, error in failed.items())]
+    if lines := verdict(settings, rows):
+        parts.append(lines)
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,6 +120,8 @@ def _distinguish(method: dict[str, Any], varied: Sequence[str]) -> str:
         words.append(f"noise {method['noise_level']}")
     if "keys" in varied:
         words.append(f"keys: {method['keys']}")
+    if "temperature" in varied:
+        words.append(f"temperature x {method['temperature']:g}")
     if "pooling" in varied:
         words.append(f"{method['pooling']} pooling")
     return "".join(f", {word}" for word in words)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ..adapters.diffusers.load import default_device, load_pipeline
 from .ablate import ABLATIONS, Ablation, all_methods, grid
 from .datasets import Dataset
+from .host import DiffusersHost, Host
 from .method import Method
+from .options import DEMO
 from .plots import write_plots
 from .protocol import Protocol
 from .report import make_row, write_report
@@ -35,19 +34,23 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
     keys = dataset.keys[: options.images]
     if not keys:
         raise ValueError(f"There are no pictures in {dataset.name}.")
-    shard = this_shard(options.device or default_device(options.model))
+    shard = this_shard(options.device or default_device(options))
     try:
-        pipe = load_pipeline(options.model, shard.device, options.dtype, options.offload)
+        host = load_host(options, shard.device)
+        if options.blocks is None:
+            first, last = host.family["blocks"]
+            base = replace(base, first_block=first, last_block=last)
         questions: Sequence[Ablation] = ABLATIONS if "all" in options.ablate else options.ablate
-        depth = len(pipe.transformer.transformer_blocks)
+        depth = host.family["depth"]
         methods = all_methods(base, questions, depth)
         seeds = tuple(range(options.seed, options.seed + options.noise_samples))
         settings = {
             "dataset": dataset.name,
-            "model": options.model,
-            "weights": fingerprint(pipe),
-            "dtype": str(pipe.transformer.dtype).removeprefix("torch."),
-            "device": pipe.device.type if not options.offload else "offload",
+            "model": model_name(options),
+            "family": host.family,
+            "weights": host.weights,
+            "dtype": host.dtype,
+            "device": host.device if not options.offload else "offload",
             "size": size,
             "seed": options.seed,
             "seeds": options.noise_samples,
@@ -56,9 +59,9 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "methods": [method.describe() for method in methods],
             "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth)] for ask in dict.fromkeys(questions)},
         }
-        folder = options.out or default_folder(dataset.name, options.model)
+        folder = options.out or default_folder(dataset.name, model_name(options))
         results = ResultFolder(folder, settings)
-        evaluator = Evaluator(pipe, methods, protocol, Settings(size, seeds, options.guidance))
+        evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance))
         do_pictures(dataset, keys, evaluator, results, shard)
         shard.wait()
         return finish(results, keys, methods, protocol) if shard.is_main else 0
@@ -110,10 +113,41 @@ def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method]
     return 0
 
 
-def fingerprint(pipe: Any) -> str:
-    """A short digest of the transformer's first layer, which changes with any training of the model."""
-    weight = next(pipe.transformer.x_embedder.parameters()).detach().to("cpu", torch.float32)
-    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:12]
+def load_host(options: argparse.Namespace, device: str) -> Host:
+    """The model where the options say: in ComfyUI, or in diffusers. device: diffusers' own choice."""
+    if options.comfyui is None:
+        from ..adapters.diffusers.load import load_pipeline
+
+        return DiffusersHost(load_pipeline(options.model, device, options.dtype, options.offload))
+    if not (options.comfyui / "comfy").is_dir():
+        raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
+    whole = options.unet and options.clip and options.vae
+    if not whole and not options.checkpoint and options.model != DEMO:
+        raise ValueError("With --comfyui give --checkpoint, or --unet, --clip and --vae; neither is the demo model.")
+    sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
+    from ..adapters.comfy.device import choose_device
+
+    choose_device()
+    from ..adapters.comfy.evaluate import load_demo, load_files
+
+    if not whole and not options.checkpoint:
+        return load_demo()
+    return load_files(options.unet, options.clip or (), options.clip_type, options.vae, options.checkpoint)
+
+
+def default_device(options: argparse.Namespace) -> str:
+    """The best that there is; ComfyUI chooses its own by the same rule."""
+    if options.comfyui is not None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    from ..adapters.diffusers.load import default_device
+
+    return default_device(options.model)
+
+
+def model_name(options: argparse.Namespace) -> str:
+    """What the report calls the model."""
+    file = options.checkpoint or options.unet
+    return str(file) if options.comfyui and file else options.model
 
 
 def default_folder(dataset: str, model: str) -> Path:

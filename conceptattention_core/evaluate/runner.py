@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from ..adapters.diffusers.encode import Reading, prepare_picture, read_picture
-from ..adapters.diffusers.text import encode_concepts
-from ..concepts import Concepts, TokenPooling, join_concepts
+from ..concepts import Concepts, join_concepts
 from .datasets import Sample
+from .host import DiffusersHost, Host, Look, Reading
 from .method import Method
 from .metrics import Counts
 from .protocol import Protocol, count_sample, picture_size, prompt_of
@@ -37,41 +36,40 @@ class Settings:
 class Evaluator:
     """Scores samples with one model by one protocol. Holds nothing of a sample when it is done with it."""
 
-    def __init__(self, pipe: Any, methods: Sequence[Method], protocol: Protocol, settings: Settings) -> None:
-        """pipe: a plain FLUX.1 pipeline of diffusers."""
-        self._pipe = pipe
+    def __init__(self, model: Any, methods: Sequence[Method], protocol: Protocol, settings: Settings) -> None:
+        """model: a `Host`, or a plain FLUX.1 pipeline of diffusers."""
+        own = hasattr(model, "encode_word")
+        self._host: Host = model if own else DiffusersHost(model, settings.max_sequence_length)
         self._methods = tuple(methods)
         self._protocol = protocol
         self._settings = settings
-        self._vector = lru_cache(KEPT_WORDS)(self._encode_word)
-        pipe.set_progress_bar_config(disable=True)
+        self._word = lru_cache(KEPT_WORDS)(self._host.encode_word)
 
     def evaluate(self, sample: Sample) -> list[Counts]:
         """Counts in the order of the methods. Raises ValueError or RuntimeError where this sample cannot be done."""
         settings = self._settings
         size = picture_size((sample.image.shape[0], sample.image.shape[1]), settings.size, self._protocol.square)
         prompt = prompt_of(sample, self._protocol.prompt)
-        picture = prepare_picture(self._pipe, sample.image, prompt, size, settings.max_sequence_length)
         counts: dict[Method, Counts] = {}
         for level in dict.fromkeys(method.noise_level for method in self._methods):
             chosen = [method for method in self._methods if method.noise_level == level]
             readings = {_kind(method): self._reading(sample, method) for method in chosen}
-            maps = read_picture(self._pipe, picture, list(readings.values()), level, settings.seeds, settings.guidance)
+            look = Look(prompt, size, level, settings.seeds, settings.guidance)
+            maps = self._host.read(sample.image, look, list(readings.values()))
             recorded = dict(zip(readings, maps, strict=True))
             for method in chosen:
                 coarse = method.read(recorded[_kind(method)])
                 counts[method] = count_sample(coarse, sample, self._protocol, is_share=method.softmax)
-        self._pipe.maybe_free_model_hooks()
+        self._host.rest()
         return [counts[method] for method in self._methods]
 
     def _reading(self, sample: Sample, method: Method) -> Reading:
         names, background_count = join_concepts(sample.names, self._protocol.background)
-        vectors = torch.cat([self._vector(name, method.pooling) for name in names], dim=1)
-        return Reading(Concepts(names, background_count, vectors), method.projection, method.keys)
-
-    def _encode_word(self, name: str, pooling: TokenPooling) -> torch.Tensor:
-        """``(1, 1, context_dim)``."""
-        return encode_concepts(self._pipe, (name,), 0, pooling, self._settings.max_sequence_length).embeddings
+        words = [self._word(name, method.pooling) for name in names]
+        vectors = torch.cat([word.embeddings for word in words], dim=1)
+        captions = tuple(caption for word in words for caption in word.captions)
+        concepts = Concepts(names, background_count, vectors, captions, method.pooling)
+        return Reading(concepts, method.projection, method.keys)
 
 
 def _kind(method: Method) -> tuple[str, str, str]:

@@ -187,7 +187,10 @@ def test_a_local_model_on_a_folder_of_pictures(
         "noise": 27,
         "keys": 4,
         "pooling": 3,
+        "temperature": 11,
     }
+    text = (out / "report.md").read_text()
+    assert text.rstrip().endswith("```") and "default_blocks = (" in text and "temperature = " in text
     assert {methods[index]["keys"] for index in ablate["keys"]} == {"both", "image", "concepts", "none"}
     assert len({row["map"] for index, row in enumerate(report["rows"]) if index in ablate["keys"]}) == 4
     assert {name for row in report["rows"] for name in row["class_iou"]} == {"background", "cat", "sofa"}

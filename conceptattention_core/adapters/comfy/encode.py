@@ -28,6 +28,7 @@ from ...maps import ConceptAttentionMaps, select_blocks
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
+from ...stream import ConceptKeys
 from .families import require_family, transformer_of
 from .families.base import Family, pixels_of_a_cell
 from .sampling import WRAPPER_KEY, EvaluationRecorder
@@ -89,6 +90,7 @@ class NoisedForward:
     projection: Projection
     noise_level: float
     last_block: int
+    attend_to: ConceptKeys = "both"
 
     def maps(
         self, latent: Tensor, noises: Sequence[Tensor], image_size: tuple[int, int], on_forward: Callable[[], None]
@@ -101,7 +103,7 @@ class NoisedForward:
         height, width = latent.shape[-2:]
         frame = self.family.frame(self.model.model, transformer_of(self.model), (height, width))
         frame = replace(frame, image_size=image_size)
-        recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf))
+        recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf), self.attend_to)
         recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")
         guider = CFGGuider(self.model)
         guider.inner_set_conds({"positive": self.positive})

@@ -49,8 +49,7 @@ def _encode(clip: Any, names: Sequence[str], family: Family) -> list[Caption]:
     }
     for name in new:
         rows = _encode_alone(clip, tokens[name], encoder)
-        pieces = len(_pieces(tokens[name], encoder)) - encoder.tail
-        known[state, name] = _caption(rows, own[name], pieces, family)
+        known[state, name] = _caption(rows, own[name], _length(tokens[name], encoder), family)
     return [known[state, name] for name in names]
 
 
@@ -74,10 +73,19 @@ def _tokenize(clip: Any, name: str, family: Family, encoder: TextEncoder) -> dic
 
 
 def _pieces(tokens: dict[str, Any], encoder: TextEncoder) -> list[Any]:
-    """The pieces by which a concept is read."""
+    """The pieces by which a concept is read: the first 75 of a long name's where the encoder is CLIP."""
+    return [piece for piece, *_ in _sections(tokens, encoder)[0]]
+
+
+def _length(tokens: dict[str, Any], encoder: TextEncoder) -> int:
+    """Pieces up to the one that the conditioning's last row stands for."""
+    return sum(len(section) for section in _sections(tokens, encoder)) - encoder.tail
+
+
+def _sections(tokens: dict[str, Any], encoder: TextEncoder) -> list[list[Any]]:
     key = encoder.key(tokens)
     assert key is not None  # `_tokenize` has seen to it
-    return [piece for piece, *_ in tokens[key][0]]
+    return tokens[key]
 
 
 def _encode_alone(clip: Any, tokens: dict[str, Any], encoder: TextEncoder) -> Tensor:

@@ -21,7 +21,7 @@ from .base import Family, Layout, is_a, pool_behind
 class Lens(Family):
     name = "Lens"
     models = "Lens"
-    text = TextEncoder(("gpt_oss",), "CLIPLoader with type 'lens'", template_pieces, causal=True)
+    text = TextEncoder(("gpt_oss",), "CLIPLoader with type 'lens'", template_pieces, causal=True, escape=False)
     # Nobody has said which of its 48 blocks are good.
     default_blocks = (0, -1)
     block_name = "Double block"

@@ -1,0 +1,100 @@
+"""ComfyUI's own loaders and models for the evaluation: any family that the pack reads, from a user's files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import comfy.utils
+import numpy as np
+import torch
+
+from ...concepts import Concepts, TokenPooling
+from ...images import image_batch, picture_tensor
+from ...maps import ConceptAttentionMaps
+from ...noise import seeded_noise
+from .encode import NoisedForward, encode_latents, encode_prompt
+from .families import require_family, transformer_of
+from .text import encode_concepts
+
+
+class ComfyHost:
+    """A MODEL, CLIP and VAE of ComfyUI, as `evaluate.host.Host` asks for them."""
+
+    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
+        """Raises ValueError for a model that the pack does not know or that cannot look at pictures."""
+        self._model, self._clip, self._vae = model, clip, vae
+        self._family, dit = require_family(model), transformer_of(model)
+        if why := self._family.why_not_for_pictures(model.model, dit):
+            raise ValueError(why)
+        source = Path(inspect.getfile(type(self._family)))
+        self.family: dict[str, Any] = {
+            "name": self._family.name,
+            "file": "/".join(("conceptattention_core", *source.parts[-4:])),
+            "depth": self._family.depth(dit),
+            "temperature": self._family.temperature,
+            "blocks": self._family.default_blocks,
+        }
+        first = next(weight for weight in dit.parameters() if weight.ndim > 1)
+        self.weights = f"{first.float().abs().mean().item():.6g}"
+        self.dtype = str(model.model.get_dtype_inference()).removeprefix("torch.")
+        self.device = model.load_device.type
+
+    def encode_word(self, name: str, pooling: TokenPooling) -> Concepts:
+        return encode_concepts(self._clip, (name,), 0, pooling, self._model)
+
+    @torch.no_grad()
+    def read(self, image: np.ndarray, look: Any, readings: Sequence[Any]) -> list[ConceptAttentionMaps]:
+        family, dit = self._family, transformer_of(self._model)
+        picture = image_batch(picture_tensor(image), 1, look.size)
+        positive = encode_prompt(self._clip, look.prompt, look.guidance, family.pooled_width(dit))
+        (latent,) = encode_latents(self._vae, picture, family, self._model)
+        noises = [seeded_noise(latent.shape[1:], seed)[None] for seed in look.seeds]
+        last = family.depth(dit) - 1
+        found = []
+        for one in readings:
+            forward = NoisedForward(
+                family, self._model, positive, one.concepts, one.projection, look.noise_level, last, one.attend_to
+            )
+            found.append(forward.maps(latent, noises, look.size, lambda: None))
+        return found
+
+    def rest(self) -> None:
+        """ComfyUI moves its models by itself."""
+
+
+def load_files(
+    unet: Path | None, clip: Sequence[Path], clip_type: str, vae: Path | None, checkpoint: Path | None
+) -> Any:
+    """A host from files: a checkpoint that holds everything, or a diffusion model, text encoders and a VAE.
+
+    clip_type: as CLIPLoader's choice has it. Raises ValueError, in one line, for what is missing or unknown.
+    """
+    for path in (*clip, *(one for one in (unet, vae, checkpoint) if one is not None)):
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+    if checkpoint is not None:
+        model, text, decoder, *_ = comfy.sd.load_checkpoint_guess_config(
+            str(checkpoint), output_clip=True, output_vae=True
+        )
+    else:
+        kind = getattr(comfy.sd.CLIPType, clip_type.upper(), None)
+        if kind is None:
+            known = ", ".join(one.name.lower() for one in comfy.sd.CLIPType)
+            raise ValueError(f"There is no text encoder type '{clip_type}': choose {known}.")
+        model = comfy.sd.load_diffusion_model(str(unet))
+        text = comfy.sd.load_clip([str(path) for path in clip], clip_type=kind)
+        decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae)))
+    if text is None or decoder is None:
+        raise ValueError(f"{checkpoint} has no text encoder or no VAE. Give --unet, --clip and --vae instead.")
+    return ComfyHost(model, text, decoder)
+
+
+def load_demo() -> ComfyHost:
+    """The demo model that comes with the pack."""
+    from .demo import load_demo_flux
+
+    return ComfyHost(*load_demo_flux())
