@@ -63,8 +63,8 @@ class Case:
             found["guidance"] = torch.full((len(self.x),), float(self.config["guidance"]))
         return found
 
-    def model(self) -> Any:
-        """ComfyUI's own model of this case, its weights drawn by the recipe."""
+    def model(self, dtype: torch.dtype | None = None) -> Any:
+        """ComfyUI's own model of this case, its weights drawn by the recipe. dtype: fp8, computing in float32."""
         import comfy.supported_models
 
         if "unet_config" in self.config:
@@ -72,7 +72,10 @@ class Case:
         else:
             family, image_model = CLASSES[self.config["class"]]
             unet = {"image_model": image_model, **self.config["model"]}
-        base = getattr(comfy.supported_models, family)(unet).get_model({})
+        config = getattr(comfy.supported_models, family)(unet)
+        if dtype is not None:
+            config.set_inference_dtype(dtype, torch.float32)
+        base = config.get_model({})
         draw_weights(base.diffusion_model, self.config["seed"], "zero-centred" in self.config.get("recipe", ""))
         return base
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ TINY = (
     *("pixel_dit", "boogu"),
 )
 CONCEPTS, STEPS = 3, 2
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -59,6 +61,10 @@ def concepts(core: Any, name: str) -> Any:
     captions = tuple(module.Caption(randn(5 + at, width, seed=at), (1, 2), 1, 5 + at) for at in range(CONCEPTS))
     pooled = torch.stack([module.pool_tokens(one.tokens, one.own, "mean") for one in captions])[None]
     return module.Concepts(tuple("abc"), 0, pooled, captions)
+
+
+def family_of(core: Any, model: Any) -> Any:
+    return core("adapters.comfy.families").require_family(model)
 
 
 def sizes(family: Any, base: Any) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -160,6 +166,69 @@ def test_maps_of_an_existing_picture(core: Any, name: str) -> None:
     whole, early = look(family.depth(base.model.diffusion_model) - 1), look(0)
     assert whole.scores.isfinite().all() and whole.scores.std() > 0 and early.blocks == (0,)
     assert torch.equal(early.scores, whole.scores[:, :1])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_lora_reaches_the_concepts(core: Any, name: str) -> None:
+    """Changed weights, as ComfyUI patches them: the concepts see what they would in a model that was merged."""
+    base, named = tiny_model(name), concepts(core, name)
+    weights = base.model.diffusion_model.state_dict()
+    keys = [key for key, weight in weights.items() if weight.ndim == 2 and key.endswith(".weight")]
+    change = {
+        key: 0.1 * randn(*weights[key].shape, seed=at) / weights[key].shape[1] ** 0.5
+        for at, key in enumerate(keys)
+    }
+    patched, merged = base.clone(), tiny_model(name)
+    patched.add_patches({f"diffusion_model.{key}": (delta,) for key, delta in change.items()})
+    merged_weights = merged.model.diffusion_model.state_dict()
+    for key, delta in change.items():
+        merged_weights[key].add_(delta)
+    apply, even = core("adapters.comfy.sampling").apply_concept_attention, sizes(family_of(core, base), base)[0]
+    scores = []
+    for model in (base, patched, merged):
+        followed, runs = apply(model, named, "output", 0.0, 1.0)
+        scores.append(runs.find(sample(name, followed, 1, even, 7)).scores[0])
+    plain, changed, expected = scores
+    assert (changed - expected).abs().max() < 1e-3 * expected.abs().max()
+    assert (plain - expected).abs().max() > 0.01 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_fp8_weights(core: Any, name: str) -> None:
+    from comfy.model_patcher import ModelPatcher
+
+    case = read_case(FOLDER / f"{name}.safetensors")
+    small = ModelPatcher(case.model(torch.float8_e4m3fn), torch.device("cpu"), torch.device("cpu"))
+    dtypes = {weight.dtype for weight in small.model.diffusion_model.parameters()}
+    assert torch.float8_e4m3fn in dtypes
+    even = sizes(family_of(core, small), small)[0]
+    without = sample(name, small, 1, even, 7)
+    patched, runs = core("adapters.comfy.sampling").apply_concept_attention(
+        small, concepts(core, name), "output", 0.0, 1.0
+    )
+    made = sample(name, patched, 1, even, 7)
+    assert torch.equal(made, without) and made.isfinite().all()
+    assert runs.find(made).scores.isfinite().all()
+
+
+@pytest.mark.parametrize("projection", ["cross_attention", "value"])
+@pytest.mark.parametrize("name", TINY)
+def test_the_other_projections(core: Any, name: str, projection: str) -> None:
+    base = tiny_model(name)
+    patched, runs = core("adapters.comfy.sampling").apply_concept_attention(
+        base, concepts(core, name), projection, 0.0, 1.0
+    )
+    maps = runs.find(sample(name, patched, 1, sizes(family_of(core, base), base)[0], 7))
+    assert maps.projection == projection and maps.scores.isfinite().all() and maps.scores.std() > 0
+
+
+def test_people_are_told_of_every_family(core: Any) -> None:
+    """A row in the README's table, and a word in the help page."""
+    readme, page = ((ROOT / name).read_text() for name in ("README.md", "web/docs/ConceptAttentionApply.md"))
+    for family in core("adapters.comfy.families").FAMILIES:
+        assert f"| {family.name} |" in readme, family.name
+        assert family.name.removesuffix(" I1") in page, family.name
+        assert family.models and family.text.hint and family.vae
 
 
 def test_every_family_is_here(core: Any) -> None:

@@ -120,3 +120,14 @@ def test_descriptions_that_do_not_fit(tmp_path: Path, change: dict[str, object],
     save_file({"scores": SCORES}, file, metadata={"concept_attention_maps": json.dumps({**description, **change})})
     with pytest.raises(ValueError, match=rf"maps\.safetensors {message}"):
         load_maps(file)
+
+
+def test_a_file_of_the_first_version_gives_the_same_maps() -> None:
+    """Written before maps knew families: they are FLUX.1's, and what was read from them then is read now."""
+    maps = load_maps(Path(__file__).parents[1] / "golden" / "maps_version_1.safetensors")
+    scores = torch.randn(2, 12, 1, 3, 4, 6, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(maps.scores, scores)
+    assert (maps.family, maps.token_pixels, maps.temperature, maps.image_size) == ("FLUX.1", 16, 1.0, (60, 90))
+    last_ten = scores[:, 2:].softmax(dim=3).mean(dim=(0, 1))
+    assert_close(maps.saliency(), last_ten, atol=1e-6, rtol=0)
+    assert torch.equal(maps.saliency(), maps.saliency(-10, -1))
