@@ -117,6 +117,7 @@ READINGS = [
     Reading("FLUX.2", "klein_4b", "qwen3_4b", QWEN, 3, length=512),
     Reading("FLUX.2", "klein_8b", "qwen3_8b", QWEN, 3, length=512),
     Reading("Chroma", "chroma", "t5xxl", T5, 0, behind=1),
+    Reading("Chroma Radiance", "chroma", "t5xxl", T5, 0, behind=1),
     Reading("Qwen-Image", "qwen_image", "qwen25_7b", QWEN, 34, dropped=34, behind=5),
     Reading("Mage-Flow", "mage", "qwen3vl_4b", QWEN, 34, dropped=34, behind=5),
     Reading("Stable Diffusion 3", "sd3", "t5xxl", T5, 0, length=77, alone=True),

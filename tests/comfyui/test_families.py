@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, read_case
 from .graphs import randn
 
@@ -234,4 +235,5 @@ def test_people_are_told_of_every_family(core: Any) -> None:
 def test_every_family_is_here(core: Any) -> None:
     families = core("adapters.comfy.families")
     seen = {families.require_family(tiny_model(name)) for name in TINY}
+    seen |= {families.require_family(oracle.tiny(name)) for name in oracle.MODELS}  # no golden file to build from
     assert {family for family in families.FAMILIES if family.name != "FLUX.1"} <= seen

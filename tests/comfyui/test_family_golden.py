@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, Case, cases, read_case
 
 TOLERANCES = {"vectors": 5e-5, "scores": 5e-4, "saliency": 1e-5}
@@ -133,7 +134,7 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
     assert_close(shares, expected["saliency"].flatten(2), atol=limits["saliency"], rtol=0)
 
 
-def test_every_family_has_a_case(core: Any) -> None:
+def test_every_family_has_a_golden_case_or_an_oracle(core: Any) -> None:
     if "CONCEPT_GOLDEN_DIR" in os.environ:
         pytest.skip("other cases than this repository's")
     found = set()
@@ -141,4 +142,5 @@ def test_every_family_has_a_case(core: Any) -> None:
         if {"class", "unet_config"} & set(case.config):
             base = case.model()
             found.add(core("adapters.comfy.families").find_family(base, base.diffusion_model))
-    assert set(core("adapters.comfy.families").FAMILIES) <= found
+    find = core("adapters.comfy.families").require_family
+    assert set(core("adapters.comfy.families").FAMILIES) <= found | {find(oracle.tiny(name)) for name in oracle.MODELS}

@@ -10,14 +10,14 @@ from comfy.model_patcher import ModelPatcher
 from .aura_flow import AuraFlow
 from .base import Family
 from .boogu import Boogu
-from .chroma import Chroma
-from .flux import Flux1, LongCat
+from .chroma import Chroma, ChromaRadiance
+from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
-from .lumina import ZImage
+from .lumina import Lumina2, ZImage
 from .mage_flow import MageFlow
 from .pixel_dit import PixelDiT
 from .qwen import QwenImage
@@ -26,11 +26,14 @@ from .sd3 import StableDiffusion3
 FAMILIES: tuple[Family, ...] = (
     Flux1(),
     LongCat(),
+    Ovis(),
     Flux2(),
     ZImage(),
+    Lumina2(),
     Krea2(),
     QwenImage(),
     Chroma(),
+    ChromaRadiance(),
     StableDiffusion3(),
     HiDream(),
     AuraFlow(),
