@@ -63,8 +63,11 @@ class Case:
             found["guidance"] = torch.full((len(self.x),), float(self.config["guidance"]))
         return found
 
-    def model(self, dtype: torch.dtype | None = None) -> Any:
-        """ComfyUI's own model of this case, its weights drawn by the recipe. dtype: fp8, computing in float32."""
+    def model(self, dtype: torch.dtype | None = None, operations: Any = None) -> Any:
+        """ComfyUI's own model of this case, its weights drawn by the recipe.
+
+        dtype: fp8, computing in float32. operations: layers that load the weights in a way of their own.
+        """
         import comfy.supported_models
 
         if "unet_config" in self.config:
@@ -76,6 +79,12 @@ class Case:
         if dtype is not None:
             config.set_inference_dtype(dtype, torch.float32)
         base = config.get_model({})
+        if operations is not None:
+            weights = self.model().diffusion_model.state_dict()
+            config.custom_operations = operations
+            base = config.get_model({})
+            base.diffusion_model.load_state_dict(weights)
+            return base
         draw_weights(base.diffusion_model, self.config["seed"], "zero-centred" in self.config.get("recipe", ""))
         return base
 

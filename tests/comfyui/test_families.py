@@ -13,6 +13,7 @@ from torch import Tensor
 from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, read_case
 from .graphs import randn
+from .quantised import quantised_operations
 
 TINY = (
     *("longcat_image", "flux2_dev", "flux2_klein", "zimage", "krea2", "qwen_image", "qwen_image_edit", "chroma"),
@@ -194,22 +195,27 @@ def test_lora_reaches_the_concepts(core: Any, name: str) -> None:
     assert (plain - expected).abs().max() > 0.01 * expected.abs().max()
 
 
+@pytest.mark.parametrize("how", ["fp8", "quantised"])
 @pytest.mark.parametrize("name", TINY)
-def test_fp8_weights(core: Any, name: str) -> None:
+def test_weights_in_other_forms(core: Any, name: str, how: str) -> None:
+    """fp8 weights, and layers as GGUF nodes make them."""
     from comfy.model_patcher import ModelPatcher
 
     case = read_case(FOLDER / f"{name}.safetensors")
-    small = ModelPatcher(case.model(torch.float8_e4m3fn), torch.device("cpu"), torch.device("cpu"))
-    dtypes = {weight.dtype for weight in small.model.diffusion_model.parameters()}
-    assert torch.float8_e4m3fn in dtypes
-    even = sizes(family_of(core, small), small)[0]
+    base = case.model(torch.float8_e4m3fn) if how == "fp8" else case.model(operations=quantised_operations())
+    small = ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
+    dtypes = {weight.dtype for weight in base.diffusion_model.parameters()}
+    assert (torch.float8_e4m3fn if how == "fp8" else torch.int8) in dtypes
+    even, named = sizes(family_of(core, small), small)[0], concepts(core, name)
     without = sample(name, small, 1, even, 7)
-    patched, runs = core("adapters.comfy.sampling").apply_concept_attention(
-        small, concepts(core, name), "output", 0.0, 1.0
-    )
+    apply = core("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(small, named, "output", 0.0, 1.0)
     made = sample(name, patched, 1, even, 7)
     assert torch.equal(made, without) and made.isfinite().all()
-    assert runs.find(made).scores.isfinite().all()
+    scores = runs.find(made).scores[0, 0]
+    exact, others = apply(tiny_model(name), named, "output", 0.0, 1.0)
+    whole = others.find(sample(name, exact, 1, even, 7)).scores[0, 0]
+    assert (scores - whole).abs().mean() < 0.3 * whole.std()
 
 
 @pytest.mark.parametrize("projection", ["cross_attention", "value"])

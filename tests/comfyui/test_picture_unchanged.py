@@ -29,6 +29,7 @@ from .graphs import (
     tiny_weights,
 )
 from .helpers import run_sampler
+from .quantised import quantised_operations
 from .settings import (
     SETTINGS,
     Setting,
@@ -258,23 +259,7 @@ def test_easy_cache_leaves_out_the_steps_it_skips(pack: dict[str, Any]) -> None:
 @pytest.mark.parametrize("how", ["fp8", "offloaded", "quantised"])
 def test_weights_in_other_forms(pack: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """fp8 weights, weights that stay in main memory with a LoRA on top, GGUF-like layers."""
-    import comfy.ops
     from comfy.model_patcher import ModelPatcher
-
-    class Quantised(comfy.ops.manual_cast):
-        class Linear(comfy.ops.manual_cast.Linear):
-            """As GGUF nodes do: the stored weight is packed, and no one but the layer knows how to read it."""
-
-            def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *_: Any, **__: Any) -> None:
-                weight = state[prefix + "weight"]
-                self.scale = weight.abs().max() / 127
-                packed = (weight / self.scale).round().to(torch.int8).flatten()
-                self.weight = torch.nn.Parameter(packed, requires_grad=False)
-                self.bias = torch.nn.Parameter(state[prefix + "bias"], requires_grad=False)
-
-            def forward(self, x: Tensor) -> Tensor:
-                weight = self.weight.view(self.out_features, -1).to(x.dtype) * self.scale.to(x.dtype)
-                return torch.nn.functional.linear(x, weight, self.bias.to(x.dtype))
 
     setting = Setting(cfg=2.0)
     base = tiny_flux()
@@ -283,7 +268,7 @@ def test_weights_in_other_forms(pack: dict[str, Any], how: str, monkeypatch: pyt
         base = tiny_flux(torch.float8_e4m3fn)
         assert base.model.diffusion_model.txt_in.weight.dtype == torch.float8_e4m3fn
     elif how == "quantised":
-        base = tiny_flux(custom_operations=Quantised)
+        base = tiny_flux(custom_operations=quantised_operations())
         assert base.model.diffusion_model.txt_in.weight.ndim == 1
     else:
         exact = one_step(pack, base, Setting(cfg=2.0, patch=add_lora)).scores
