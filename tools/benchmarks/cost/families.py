@@ -29,6 +29,27 @@ from .shapes import SHAPES, Shape
 from .timing import OwnClock
 
 
+class BeginClock:
+    """CPU seconds that the pack takes once an evaluation, before its first block: the concepts' text path."""
+
+    def __init__(self) -> None:
+        from conceptattention_core.adapters.comfy.tap import AttentionTap
+
+        self.seconds, begin = 0.0, AttentionTap.begin
+
+        def timed(tap: Any) -> Any:
+            start = time.process_time()
+            begun = begin(tap)
+            self.seconds += time.process_time() - start
+            return begun
+
+        AttentionTap.begin = timed  # type: ignore[method-assign]
+
+    def take(self) -> float:
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
 class Clock:
     """CPU seconds inside the modules of a list."""
 
@@ -96,20 +117,22 @@ def sample(model: Any, shape: Shape) -> Any:
     return comfy.sample.sample(model, noise, *arguments, disable_pbar=True, seed=0)
 
 
-def measure(name: str, shape: Shape, own: OwnClock, args: argparse.Namespace) -> Iterator[str]:
+def measure(name: str, shape: Shape, own: OwnClock, first: BeginClock, args: argparse.Namespace) -> Iterator[str]:
     """Cells of the family's row."""
     plain = build(shape)
     patched, runs = with_pack(plain, shape, args.concepts)
     dit = plain.model.diffusion_model
     mine, rest = getattr(dit, shape.own), getattr(dit, shape.others) if shape.others else ()
     clocks = Clock(mine), Clock(rest)
-    small, whole, same = [], [], True
+    small, whole, same, begun = [], [], True, 0.0
     for pair in range(args.pairs + 1):
         taken = {}
         for model in (plain, patched) if pair % 2 else (patched, plain):
             cpu = time.process_time()
             picture = sample(model, shape)
             taken[model] = (time.process_time() - cpu, *(clock.take() for clock in clocks), own.take(), picture)
+            if model is patched:
+                begun = first.take()
         same &= torch.equal(taken[plain][4], taken[patched][4])
         # The pack's part runs inside the blocks' attention: what is left is the block's own.
         step, block, other, pack, _ = taken[patched]
@@ -118,9 +141,9 @@ def measure(name: str, shape: Shape, own: OwnClock, args: argparse.Namespace) ->
         full = step - block - other + shape.whole[0] * one + shape.whole[1] * another
         if pair:
             small.append(1 + pack / step)
-            whole.append(1 + pack / len(mine) * shape.whole[0] / full)
-        told = f"{name}, pair {pair}: step {step:.2f} s, block {one:.2f} s, other {another:.2f} s, pack {pack:.3f} s"
-        print(told, file=sys.stderr, flush=True)
+            whole.append(1 + ((pack - begun) / len(mine) * shape.whole[0] + begun) / full)
+        told = f"step {step:.2f}, block {one:.2f}, other {another:.2f}, pack {pack:.3f}, of it to begin {begun:.3f} s"
+        print(f"{name}, pair {pair}: {told}", file=sys.stderr, flush=True)
     yield f"x {statistics.median(small):.3f}"
     yield f"x {statistics.median(whole):.3f} ({min(whole):.3f} .. {max(whole):.3f})"
     scores = runs.find(taken[patched][4]).scores
@@ -144,11 +167,11 @@ def main() -> None:
         parser.error("no ComfyUI: give its folder as --comfyui, or set COMFYUI_PATH")
     args.device = "cpu"
     start_comfyui(args)
-    own = OwnClock()
+    own, first = OwnClock(), BeginClock()
     columns = ["family", "step, two blocks", "step, whole model", *(["peak memory"] if args.memory else []), "picture"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     for name in args.family:
-        print(f"| {' | '.join([name, *measure(name, SHAPES[name], own, args)])} |", flush=True)
+        print(f"| {' | '.join([name, *measure(name, SHAPES[name], own, first, args)])} |", flush=True)
         gc.collect()
 
 

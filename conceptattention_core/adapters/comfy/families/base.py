@@ -11,7 +11,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ....concepts import Caption, Concepts, TokenPooling, pool_tokens
+from ....concepts import Concepts, pool_tokens
 from ....maps import LAST_TEN
 from ....record import Frame
 from ....scores import PROJECTIONS, Projection
@@ -159,17 +159,16 @@ def placed(embeddings: Tensor, call: Call) -> Tensor:
     return embeddings.to(device=call.device, dtype=call.dtype)
 
 
-def pooled_rows(
-    caption: Caption, pooling: TokenPooling, call: Call, path: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """One concept behind a text path, its own rows pooled there: ``(D,)``.
-
-    path: ``(1, T, width)`` -> ``(1, T, D)``.
-    """
-    tokens = path(caption.tokens[None].to(device=call.device, dtype=call.dtype))[0]
-    return pool_tokens(tokens, caption.own, pooling).to(call.dtype)
-
-
 def pool_behind(concepts: Concepts, call: Call, path: Callable[[Tensor], Tensor]) -> Tensor:
-    """Every concept behind a text path, ``(1, C, D)``. path: ``(1, T, width)`` -> ``(1, T, D)``."""
-    return torch.stack([pooled_rows(one, concepts.pooling, call, path) for one in concepts.captions])[None]
+    """Every concept behind a text path, its own rows pooled there: ``(1, C, D)``.
+
+    path: ``(captions, T, width)`` -> ``(captions, T or more, D)``. Captions of one length go through it together, so
+    that its weights are read once.
+    """
+    found: dict[int, Tensor] = {}
+    for length in dict.fromkeys(len(one.tokens) for one in concepts.captions):
+        alike = [at for at, one in enumerate(concepts.captions) if len(one.tokens) == length]
+        rows = torch.stack([concepts.captions[at].tokens for at in alike])
+        for at, behind in zip(alike, path(rows.to(device=call.device, dtype=call.dtype)), strict=True):
+            found[at] = pool_tokens(behind, concepts.captions[at].own, concepts.pooling).to(call.dtype)
+    return torch.stack([found[at] for at in range(len(found))])[None]

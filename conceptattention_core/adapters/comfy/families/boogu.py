@@ -48,7 +48,7 @@ class Boogu(Family):
         dit = call.dit
 
         def refine(caption: Tensor) -> Tensor:
-            """A caption of its own, ``(1, T, width)``, through the refiner: ``(1, T, D)``."""
+            """Captions of their own, ``(n, T, width)``, through the refiner: ``(n, T, D)``."""
             rows = dit.time_caption_embed.caption_embedder(caption)
             places = rotation(call, torch.arange(rows.shape[1], device=call.device)).movedim(1, 2)
             for layer in dit.context_refiner:

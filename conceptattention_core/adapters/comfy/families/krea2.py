@@ -56,7 +56,7 @@ class Krea2(Family):
         dit = call.dit
 
         def fuse(caption: Tensor) -> Tensor:
-            """A caption of its own, ``(1, T, layers * width)``, through the fusion of the encoder's layers."""
+            """Captions of their own, ``(n, T, layers * width)``, through the fusion of the encoder's layers."""
             layers = rearrange(caption, "b t (l d) -> b t l d", l=dit.txtlayers)
             return dit.txtmlp(dit.txtfusion(layers, mask=None, transformer_options={}))
 

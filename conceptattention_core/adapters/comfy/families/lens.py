@@ -47,7 +47,7 @@ class Lens(Family):
         norms = dit.txt_norm if dit.multi_layer_encoder_feature else [dit.txt_norm]
 
         def path(rows: Tensor) -> Tensor:
-            """``(1, T, layers * width)``: each layer has a norm of its own."""
+            """``(n, T, layers * width)``: each layer has a norm of its own."""
             layers = rows.chunk(len(norms), dim=-1)
             return dit.txt_in(torch.cat([norm(one) for norm, one in zip(norms, layers, strict=True)], dim=-1))
 

@@ -49,7 +49,7 @@ class NextDiTFamily(Family):
         start = caption_start(call)
 
         def refine(caption: Tensor) -> Tensor:
-            """A caption of its own, ``(1, T, width)``, padded and refined as the prompt's: ``(1, T or more, D)``."""
+            """Captions of their own, ``(n, T, width)``, padded and refined as the prompt's: ``(n, T or more, D)``."""
             (rows,), (rope,), _ = call.dit.embed_cap(caption, start, len(caption), call.device, call.dtype)
             for layer in call.dit.context_refiner:
                 rows = layer(rows, None, rope)
