@@ -229,6 +229,41 @@ def test_the_other_projections(core: Any, name: str, projection: str) -> None:
     assert maps.projection == projection and maps.scores.isfinite().all() and maps.scores.std() > 0
 
 
+REFERENCES = ("flux2_dev", "flux2_klein", "krea2", "qwen_image", "mage_flow", "joy_image", "boogu")
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference_pictures_are_not_the_picture(core: Any, name: str) -> None:
+    """Two references of other sizes. What the first block makes of the picture's own tokens does not depend on them."""
+    from comfy.samplers import sampler_object
+
+    base, named = tiny_model(name), concepts(core, name)
+    apply, latents = core("adapters.comfy.sampling").apply_concept_attention, base.model.latent_format
+    frame = (1,) if latents.latent_dimensions == 3 else ()
+    shape = (1, latents.latent_channels, *frame, 6, 8)
+    references = [randn(1, latents.latent_channels, *frame, *size, seed=size[0]) for size in ((4, 6), (5, 3))]
+
+    def first_block(model: Any, **extra: Any) -> tuple[Tensor, Tensor]:
+        import comfy.sample
+
+        (context, given), = prompt(name, 1, 7)
+        positive = [[context, {**given, **extra}]]
+        arguments = sampler_object("euler"), torch.tensor([0.9, 0.0]), positive, positive, torch.zeros(shape)
+        patched, runs = apply(model, named, "value", 0.0, 1.0)
+        made, plain = (
+            comfy.sample.sample_custom(one, randn(*shape, seed=3), 1.0, *arguments, disable_pbar=True)
+            for one in (patched, model)
+        )
+        assert torch.equal(made, plain)
+        return made, runs.find(made).scores[0, 0]
+
+    alone, scores = first_block(base)
+    method = {"reference_latents_method": "index"} if name == "krea2" else {}
+    beside, with_references = first_block(base, reference_latents=references, **method)
+    assert not torch.equal(alone, beside)
+    assert (scores - with_references).abs().max() < 1e-4 * scores.abs().max()
+
+
 def test_people_are_told_of_every_family(core: Any) -> None:
     """A row in the README's table, and a word in the help page."""
     readme, page = ((ROOT / name).read_text() for name in ("README.md", "web/docs/ConceptAttentionApply.md"))
