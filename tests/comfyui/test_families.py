@@ -264,6 +264,51 @@ def test_reference_pictures_are_not_the_picture(core: Any, name: str) -> None:
     assert (scores - with_references).abs().max() < 1e-4 * scores.abs().max()
 
 
+CONTROLLED = ("longcat_image", "flux2_dev", "chroma", "qwen_image", "mage_flow", "lens", "sd3_medium", "sd35_large")
+
+
+def control_net(hidden: int, tokens: int) -> Any:
+    """A net of ComfyUI's own base class, whose residuals reach every block that this family lets a ControlNet reach."""
+    from comfy.controlnet import ControlBase
+
+    class Control(ControlBase):
+        def get_control(self, x: Tensor, t: Tensor, cond: Any, batched: int, options: Any) -> dict[str, Any]:
+            added = [0.5 * randn(len(x), tokens, hidden, seed=at) for at in range(2)]
+            return {"input": added, "middle": [], "output": added}
+
+        def copy(self) -> Any:
+            return self
+
+    return Control()
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_control_nets(core: Any, name: str) -> None:
+    import comfy.sample
+    from comfy.samplers import sampler_object
+
+    base, named = tiny_model(name), concepts(core, name)
+    latents, family = base.model.latent_format, family_of(core, base)
+    shape = (1, latents.latent_channels, *((1,) if latents.latent_dimensions == 3 else ()), *sizes(family, base)[0])
+    patch = family.patch(base.model.diffusion_model)
+    tokens = (shape[-2] // patch) * (shape[-1] // patch)
+    hidden = read_case(FOLDER / f"{name}.safetensors").tensors["concept_vectors"].shape[-1]
+
+    def run(model: Any, control: Any = None) -> Tensor:
+        ((context, extra),) = prompt(name, 1, 7)
+        positive = [[context, extra if control is None else {**extra, "control": control}]]
+        arguments = sampler_object("euler"), torch.tensor([0.9, 0.5, 0.0]), positive, positive, torch.zeros(shape)
+        return comfy.sample.sample_custom(model, randn(*shape, seed=3), 2.0, *arguments, disable_pbar=True)
+
+    net = control_net(hidden, tokens)
+    without = run(base, net)
+    assert not torch.equal(without, run(base))
+    patched, runs = core("adapters.comfy.sampling").apply_concept_attention(base, named, "output", 0.0, 1.0)
+    made = run(patched, net)
+    assert torch.equal(made, without)
+    assert not torch.equal(runs.find(made).scores, runs.find(run(patched)).scores)
+
+
 def test_people_are_told_of_every_family(core: Any) -> None:
     """A row in the README's table, and a word in the help page."""
     readme, page = ((ROOT / name).read_text() for name in ("README.md", "web/docs/ConceptAttentionApply.md"))
