@@ -51,29 +51,18 @@ def flux(hidden: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+def chroma() -> dict[str, Any]:
+    """Flux's shape with a network that gives every block its modulation, and no choice about guidance."""
+    own = {"image_model": "chroma", "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 3072}
+    own |= {"hidden_dim": 5120, "n_layers": 5}
+    return {key: value for key, value in flux(3072, context_in_dim=4096, **own).items() if key != "guidance_embed"}
+
+
 def flux2(hidden: int, context: int, **changes: Any) -> dict[str, Any]:
     two = {"image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "mlp_ratio": 3.0}
     two |= {"axes_dim": [32] * 4, "theta": 2000, "qkv_bias": False, "txt_ids_dims": [3], "global_modulation": True}
     two |= {"mlp_silu_act": True, "ops_bias": False, "default_ref_method": "index", "ref_index_scale": 10.0}
     return flux(hidden, context_in_dim=context, **{**two, **changes})
-
-
-def sd3(depth_width: int, **changes: Any) -> dict[str, Any]:
-    """SD3's width is 64 times its depth: a full-width model of two blocks needs the class to be told otherwise."""
-    linear = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 64 * depth_width}}
-    return {
-        "in_channels": 16,
-        "out_channels": 16,
-        "patch_size": 2,
-        "depth": depth_width,
-        "input_size": None,
-        "adm_in_channels": 2048,
-        "num_patches": 36864,
-        "pos_embed_max_size": 192,
-        "pos_embed_scaling_factor": None,
-        "context_embedder_config": linear,
-        **changes,
-    }
 
 
 NEXT_DIT = {"image_model": "lumina2", "patch_size": 2, "in_channels": 16, "n_layers": 2, "n_refiner_layers": 1}
@@ -82,8 +71,6 @@ NEXT_DIT |= {"axes_dims": [32, 48, 48], "axes_lens": [1536, 512, 512], "ffn_dim_
 NEXT_DIT |= {"z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32}
 
 QWEN = {"image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 2}
-CHROMA = {"image_model": "chroma", "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 3072}
-CHROMA |= {"hidden_dim": 5120, "n_layers": 5}
 AURA = {"max_seq": 9216, "cond_seq_dim": 2048, "n_double_layers": 2, "n_layers": 3}
 BOOGU = {"image_model": "boogu", "num_layers": 1, "num_double_stream_layers": 2, "num_refiner_layers": 1}
 HIDREAM = {"image_model": "hidream", "attention_head_dim": 128, "axes_dims_rope": [64, 32, 32], "patch_size": 2}
@@ -108,7 +95,7 @@ SHAPES = {
     "Krea 2": Shape("Krea2", {"image_model": "krea2", "layers": 2}, "blocks", (28, 0), 256, 30720, frames=True),
     "Qwen-Image": Shape("QwenImage", QWEN, "transformer_blocks", (60, 0), 256, 3584, frames=True),
     "Chroma": Shape(
-        *("Chroma", flux(3072, context_in_dim=4096, **CHROMA), DOUBLE, (19, 38), 256, 4096, SINGLE),
+        *("Chroma", chroma(), DOUBLE, (19, 38), 256, 4096, SINGLE),
     ),
     "HiDream I1": Shape(
         *("HiDream", HIDREAM, "double_stream_blocks", (16, 32), 128, 4096, "single_stream_blocks", 2048),
