@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from json import JSONDecodeError
+import os
+import shutil
+import tempfile
+import time
 from os import PathLike
-from typing import Any
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
+from .described import VERSION, read_description
+from .letters import printable
 from .maps import ConceptAttentionMaps
 
 METADATA_KEY = "concept_attention_maps"
-VERSION = 1
+
+MAX_HEADER = 2**22
+"""Bytes of a file's header: a description is 20 bytes a step. Models that hold no maps have longer ones."""
+
+LARGEST_SCORE = 1e30
+"""Real scores stay below 1e7; differences of larger ones than this are no float32."""
+
+UNFINISHED = ".concept_attention_"
+"""What the folder of a save that has not ended begins with."""
+
+STALE_SECONDS = 3600.0
 
 
 def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
     """Write maps to a `.safetensors` file: the tensor `scores`, and every other field as JSON in the metadata.
 
-    The file is read back bit for bit by `load_maps`, here or in ComfyUI.
+    The file is read back bit for bit by `load_maps`, here or in ComfyUI. It appears when it is whole, with the
+    permissions of any new file; what an earlier save that was killed has left in its folder is removed.
     """
     description = {
         "version": VERSION,
@@ -37,76 +51,60 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "default_blocks": maps.default_blocks,
         "temperature": maps.temperature,
     }
+    path = Path(path)
     scores = maps.scores.to("cpu", torch.float32).contiguous()
-    save_file({"scores": scores}, path, metadata={METADATA_KEY: json.dumps(description)})
+    _remove_stale(path.parent)
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
+        model, file = Path(folder, "mode"), Path(folder, "maps")
+        model.touch()  # by open(): its mode is what the user's umask makes of a new file
+        save_file({"scores": scores}, file, metadata={METADATA_KEY: json.dumps(description)})
+        file.chmod(model.stat().st_mode & 0o777)
+        os.replace(file, path)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Take away unfinished saves of an hour ago: nobody writes on at those."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        if left.is_dir() and not left.is_symlink() and time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
     """Read what `save_maps` wrote.
 
-    Raises FileNotFoundError where there is no file, and ValueError where it holds no maps, is damaged, or was written
-    by a later version of this package.
+    Raises FileNotFoundError where there is no file, and ValueError, with the file's name, where it cannot be read,
+    holds no maps, is damaged, contradicts itself, or was written by a later version of this package. The tensor is read
+    last, once all that the file says of it holds.
     """
+    name = printable(str(path))
     try:
+        text, shape, dtype = _header(path)
+        fields = read_description(text, shape, dtype)
         with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            scores = file.get_tensor("scores") if text is not None else None
+            scores = file.get_tensor("scores")
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole .safetensors file: {error}") from error
-    if text is None or scores is None:
-        raise ValueError(f"{path} holds no concept attention maps: the metadata entry `{METADATA_KEY}` is missing.")
-    try:
-        return _described(scores, json.loads(text))
-    except (KeyError, TypeError, IndexError, JSONDecodeError) as error:
-        raise ValueError(f"{path} does not describe its maps: {error!r}. Save them again.") from error
+        raise ValueError(f"{name} is not a whole .safetensors file: {printable(str(error))[:200]}") from error
     except ValueError as error:
-        raise ValueError(f"{path} {error}") from error
+        raise ValueError(f"{name} {error}") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}.") from error
+    if not bool((scores.abs() <= LARGEST_SCORE).all()):  # so NaN, too
+        raise ValueError(f"{name} holds scores that are not numbers, or beyond all reason. Save the maps again.")
+    return ConceptAttentionMaps(scores=scores, **fields)
 
 
-def _block_range(value: Any) -> tuple[int, int]:
-    first, last = map(int, value)
-    return first, last
-
-
-LATER_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "token_pixels": int,
-    "family": str,
-    "default_blocks": _block_range,
-    "temperature": float,
-}
-"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so."""
-
-
-def _described(scores: Tensor, description: dict[str, Any]) -> ConceptAttentionMaps:
-    """The maps that a file's tensor and JSON make. Raises ValueError, without the file's name, where they disagree."""
-    if description["version"] > VERSION:
-        raise ValueError(
-            f"was written by a later version of Concept Attention (format {description['version']}, this one reads up "
-            f"to {VERSION}). Update this package."
-        )
-    maps = ConceptAttentionMaps(
-        scores=scores,
-        concepts=tuple(map(str, description["concepts"])),
-        background_count=int(description["background_count"]),
-        blocks=tuple(map(int, description["blocks"])),
-        sigmas=tuple(map(float, description["sigmas"])),
-        image_size=(int(description["image_size"][0]), int(description["image_size"][1])),
-        projection=str(description["projection"]),
-        **{key: read(description[key]) for key, read in LATER_FIELDS.items() if key in description},
-    )
-    described = (len(maps.sigmas), len(maps.blocks), len(maps.concepts))
-    if (
-        scores.ndim != 6
-        or scores.dtype != torch.float32
-        or scores.numel() == 0
-        or (scores.shape[0], scores.shape[1], scores.shape[3]) != described
-        or not 0 <= maps.background_count < len(maps.concepts)
-        or min(maps.image_size) < 1
-        or maps.token_pixels < 1
-        or not maps.temperature > 0
-    ):
-        raise ValueError(
-            f"contradicts itself: {scores.dtype} scores of shape {tuple(scores.shape)} for (steps, blocks, concepts) "
-            f"{described}, {maps.background_count} of them background, a picture of {maps.image_size}. Save it again."
-        )
-    return maps
+def _header(path: str | PathLike[str]) -> tuple[str, list[int], str]:
+    """A file's description, and the shape and dtype of its scores. Raises ValueError where it has none of them."""
+    with open(path, "rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        whole = 8 + length <= os.fstat(raw.fileno()).st_size
+    if whole and length > MAX_HEADER:
+        raise ValueError("holds no concept attention maps, but something larger: perhaps a model.")
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get(METADATA_KEY)
+        if text is None or "scores" not in file.keys():  # noqa: SIM118
+            raise ValueError(f"holds no concept attention maps: the metadata entry `{METADATA_KEY}` is missing.")
+        scores = file.get_slice("scores")
+        return text, scores.get_shape(), scores.get_dtype()

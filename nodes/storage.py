@@ -7,6 +7,7 @@ import hashlib
 from comfy_api.latest import io, ui
 
 from ..conceptattention_core.adapters.comfy.files import find_maps_file, list_maps_files, new_maps_file
+from ..conceptattention_core.letters import quoted
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.storage import load_maps, save_maps
 from .checked import checked
@@ -41,8 +42,11 @@ class ConceptAttentionSave(io.ComfyNode):
 
     @classmethod
     def execute(cls, maps: ConceptAttentionMaps, filename_prefix: str) -> io.NodeOutput:
-        file, subfolder = new_maps_file(filename_prefix)
-        save_maps(maps, file)
+        try:
+            file, subfolder = new_maps_file(filename_prefix)
+            save_maps(maps, file)
+        except OSError as error:  # a name that is too long, a full disk, a folder that is somebody else's
+            raise ValueError(f"The maps could not be saved as {quoted(filename_prefix)}: {error.strerror}.") from error
         saved = ui.SavedResult(file.name, subfolder, io.FolderType.output)
         text = f"Saved to {'/'.join(part for part in ('output', subfolder, file.name) if part)}"
         return io.NodeOutput(maps, ui={"text": (text,), "maps": [saved]})
@@ -87,7 +91,11 @@ class ConceptAttentionLoad(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         """The file's contents: other maps under the same name are read again."""
-        return hashlib.sha256(find_maps_file(file).read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        with find_maps_file(file).open("rb") as opened:
+            while part := opened.read(2**20):
+                digest.update(part)
+        return digest.hexdigest()
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -111,6 +111,35 @@ def test_no_way_out_by_loading(pack: dict[str, Any], folders: Path, maps: Any, n
     assert isinstance(said, str) and "leads out" in said
 
 
+def test_listing_leaves_out_what_cannot_be_loaded_or_shown(pack: dict[str, Any], folders: Path, maps: Any) -> None:
+    """Loops of links, pipes, folders, links to nothing, names that no screen shows: never an error, never offered."""
+    save(pack, maps, "good")
+    source, inputs = folders / "output" / "good_00001_.safetensors", folders / "input"
+    (inputs / "loop.safetensors").symlink_to(inputs / "loop.safetensors")
+    (inputs / "round").symlink_to(inputs)
+    (inputs / "nothing.safetensors").symlink_to(inputs / "gone")
+    (inputs / "folder.safetensors").mkdir()
+    os.mkfifo(inputs / "pipe.safetensors")
+    for name in (b"\xff\xfe.safetensors", b"bell\x07.safetensors", b" blank.safetensors", b"two\nlines.safetensors"):
+        shutil.copy(source, os.fsencode(inputs) + b"/" + name)
+    (inputs / "locked").mkdir(mode=0)
+    for name in ("boat, 船.safetensors", "a [output].safetensors"):
+        shutil.copy(source, inputs / name)
+    offered = options(pack)
+    assert offered == ["a [output].safetensors", "boat, 船.safetensors", "good_00001_.safetensors [output]"]
+    for name in offered:
+        assert pack["ConceptAttentionLoad"].validate_inputs(file=name) is True
+    for name in ("x\ud83d.safetensors", "\udcff\udcfe.safetensors", "loop.safetensors", "y" * 5000 + ".safetensors"):
+        assert isinstance(said := pack["ConceptAttentionLoad"].validate_inputs(file=name), str) and said.encode()
+    (inputs / "locked").chmod(0o700)
+
+
+def test_saving_where_nothing_can_be_written(pack: dict[str, Any], folders: Path, maps: Any) -> None:
+    with pytest.raises(ValueError, match=r"could not be saved as 'xxx.*File name too long"):
+        save(pack, maps, "x" * 400)
+    assert not list((folders / "output").iterdir())
+
+
 def test_the_server_takes_a_name_that_is_newer_than_its_list(pack: dict[str, Any], folders: Path, maps: Any) -> None:
     """As /prompt checks a graph: any file that can be loaded, and no other."""
     import execution

@@ -14,7 +14,7 @@ CORE = "conceptattention_core"
 FLOORS = (
     ("letters",),
     ("names",),
-    ("concepts", "stream", "noise", "images"),
+    ("concepts", "stream", "noise", "images", "described"),
     ("scores",),
     ("maps",),
     ("record", "storage"),

@@ -88,9 +88,7 @@ SHAPES = {
     "LongCat-Image": Shape(
         *("LongCatImage", flux(3072, context_in_dim=3584, txt_ids_dims=[1, 2]), DOUBLE, (10, 20), 512, 3584, SINGLE)
     ),
-    "FLUX.2 Klein 4B": Shape(
-        *("Flux2", flux2(3072, 7680), DOUBLE, (5, 20), 512, 7680, SINGLE), channels=128, cells=64
-    ),
+    "FLUX.2 Klein 4B": Shape(*("Flux2", flux2(3072, 7680), DOUBLE, (5, 20), 512, 7680, SINGLE), channels=128, cells=64),
     "Z-Image": Shape("ZImage", NEXT_DIT, "layers", (30, 0), 256, 2560),
     "Krea 2": Shape("Krea2", {"image_model": "krea2", "layers": 2}, "blocks", (28, 0), 256, 30720, frames=True),
     "Qwen-Image": Shape("QwenImage", QWEN, "transformer_blocks", (60, 0), 256, 3584, frames=True),
