@@ -19,6 +19,7 @@ from typing import Any, get_args
 from PIL import Image
 
 from .concepts import TokenPooling, parse_concepts
+from .images import read_picture
 from .letters import clean_letters, printable
 from .masks.methods import MaskMethod
 from .scores import PROJECTIONS
@@ -144,8 +145,7 @@ def run_encode(options: argparse.Namespace) -> list[Path]:
     from .adapters.diffusers import ConceptAttention
     from .adapters.diffusers.load import load_pipeline
 
-    with Image.open(options.picture) as file:
-        image = file.convert("RGB")
+    image = read_picture(options.picture)
     pipe = load_pipeline(options.model, options.device, offload=options.offload)
     warn_of_unknown_words(options, pipe)
     maps = ConceptAttention.encode(

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..conceptattention_core.images import picture_batch
 from ..conceptattention_core.letters import code_of, printable, quoted
 
 Node = TypeVar("Node", bound=type[io.ComfyNode])
@@ -61,7 +63,7 @@ def read_inputs(
             values[one.id] = _read_dynamic(one, name, given)
         elif one.id in given and one.id in own:
             values[one.id] = given[one.id]
-        elif one.id in given:
+        elif one.id in given and (given[one.id] is not None or not one.optional):
             values[one.id] = _read(one, name, given[one.id])
         elif getattr(one, "default", None) is not None:
             values[one.id] = one.default
@@ -109,6 +111,10 @@ def _read(one: io.Input, name: str, value: Any) -> Any:
         if half is not None:
             raise ValueError(f"`{name}` holds half a character, {code_of(half)}, in {quoted(text)}. Type it again.")
         return text
+    if isinstance(one, io.Image.Input):
+        return picture_batch(value, name)
+    if isinstance(one, io.Latent.Input) and not (isinstance(value, dict) and isinstance(value.get("samples"), Tensor)):
+        raise ValueError(f"`{name}` is {shown(value)}, not a LATENT of one tensor. Connect the sampler's own output.")
     return value
 
 

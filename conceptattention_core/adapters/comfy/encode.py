@@ -19,11 +19,12 @@ from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy.samplers import KSAMPLER, CFGGuider
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ...concepts import Concepts
+from ...images import picture_batch
 from ...maps import ConceptAttentionMaps, select_blocks
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
@@ -62,7 +63,7 @@ def encode_picture(
     last = select_blocks(tuple(range(family.depth(dit))), 0, last_block)[-1]
     if why := family.why_not_for_pictures(model.model, dit):
         raise ValueError(why)
-    require_pictures(image)
+    image = picture_batch(image)
     # What Apply Concept Attention has put on the model is for sampling runs.
     plain = model.clone()
     plain.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY)
@@ -154,24 +155,10 @@ def encode_prompt(clip: Any, prompt: str, guidance: float, pooled_width: int | N
     ]
 
 
-def require_pictures(image: Tensor) -> None:
-    """Raises ValueError on what is no batch of pictures, and on values that are not numbers."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(
-            f"`image` is a batch of pictures (number, height, width, 1, 3 or 4 channels), not {tuple(image.shape)}."
-        )
-    bad = [str(index) for index, picture in enumerate(image) if not picture.isfinite().all()]
-    if bad:
-        raise ValueError(
-            f"Picture {', '.join(bad)} of `image` holds values that are not numbers (NaN or infinite): the node that "
-            "made it failed. A picture decoded from a broken latent is a common cause."
-        )
-
-
 def encode_latents(vae: Any, image: Tensor, family: Family, model: ModelPatcher) -> list[Tensor]:
     """The VAE's mean of each picture, ``(1, channels, (1,) h, w)`` float32 on the CPU, h and w whole tokens.
 
-    Grey pictures get three channels; alpha is left out, as VAE Encode does. Where a side is no whole number of tokens
+    Where a side is no whole number of tokens
     the edge is repeated to the right and downwards, for the VAE would cut off a margin all around, and the grid would
     not begin in the picture's corner. Raises ValueError for the VAE of another model family.
     """
@@ -182,8 +169,7 @@ def encode_latents(vae: Any, image: Tensor, family: Family, model: ModelPatcher)
     latents = []
     for picture in image:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        rgb = picture[..., :3] if picture.shape[-1] > 1 else repeat(picture, "h w 1 -> h w c", c=3)
-        whole = pad(rearrange(rgb.float(), "h w c -> 1 c h w"), (0, missing[1], 0, missing[0]), mode="replicate")
+        whole = pad(rearrange(picture, "h w c -> 1 c h w"), (0, missing[1], 0, missing[0]), mode="replicate")
         # Contiguous with channels last, as loaders make pictures: a convolution may round differently otherwise.
         latent = vae.encode(rearrange(whole, "1 c h w -> 1 h w c").contiguous()).float().cpu()
         flat = latent.squeeze(2) if latent.ndim == 5 else latent  # some VAEs know pictures as videos of one frame

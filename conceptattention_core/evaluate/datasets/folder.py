@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...images import read_picture
 from ...letters import key, quoted
 from ...names import clean_name
 from . import Dataset, Sample, relabel
@@ -40,8 +41,7 @@ def open_folder(folder: Path) -> Dataset:
     by_key = dict(zip(stems, pictures, strict=True))
 
     def load(key: str) -> Sample:
-        with Image.open(by_key[key]) as file:
-            image = np.array(file.convert("RGB"))
+        image = np.array(read_picture(by_key[key]))
         with Image.open(folder / "labels" / f"{key}.png") as file:
             numbers = np.array(file)
         if numbers.ndim != 2:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from ...images import read_picture
 from . import Dataset, Sample, relabel
 
 VocProtocol = Literal["single", "multi"]
@@ -39,8 +40,7 @@ def open_voc(folder: Path, protocol: VocProtocol, split: str = "val") -> Dataset
             return np.array(file)  # palette numbers, not colours
 
     def load(key: str) -> Sample:
-        with Image.open(folder / "JPEGImages" / f"{key}.jpg") as file:
-            image = np.array(file.convert("RGB"))
+        image = np.array(read_picture(folder / "JPEGImages" / f"{key}.jpg"))
         return Sample(image, *relabel(labels_of(key), dict(enumerate(NAMES)), VOID))
 
     def has_one_class(key: str) -> bool:
