@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 import torch
@@ -9,12 +10,16 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from .concepts import Concepts
-from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps
+from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, select_blocks
 from .scores import Projection
+from .steps import RUN_BYTES, StepScores
 from .stream import ConceptKeys
 
 KEEP_RUNS = 8
 """Earlier prompts' runs that a store keeps, for hosts that return to a cached latent."""
+
+STORE_BYTES = 2 * 2**30
+"""What a store may hold, unless its host has less memory to give."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Run:
     maps: ConceptAttentionMaps | None
     problem: str
     group: str
+
+    def bytes(self) -> int:
+        """What it keeps in memory."""
+        kept = (*self.latents, *([self.maps.scores] if self.maps else []))
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class Recorder:
 
     batch: pictures of the run; sigma_range: the noise levels to record, ``(low, high)``.
     attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
+    limit: bytes that the run's scores may take. Where all steps are more, neighbours share a mean (`steps.py`); where a
+    single one is, only the family's default blocks are kept. The maps tell, by `sigmas` and `blocks`.
     """
 
     concepts: Concepts
@@ -61,10 +73,13 @@ class Recorder:
     frame: Frame
     sigma_range: tuple[float, float]
     attend_to: ConceptKeys = "both"
-    _sums: dict[float, Tensor] = field(default_factory=dict)
-    _counts: dict[float, int] = field(default_factory=dict)
+    limit: int = RUN_BYTES
+    _steps: StepScores = field(init=False)
     _blocks: tuple[int, ...] = ()
     _skipped: str = ""
+
+    def __post_init__(self) -> None:
+        self._steps = StepScores(self.limit)
 
     def wants(self, sigma: float) -> bool:
         """Whether this noise level lies in the recorded part of the schedule."""
@@ -77,11 +92,20 @@ class Recorder:
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
         h, w = self.frame.grid
+        if scores.numel() * 4 > self.limit * (scores.shape[1] // self.batch):
+            with contextlib.suppress(ValueError):  # none of them was run
+                kept = select_blocks(blocks, *self.frame.default_blocks)
+                blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
         per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
         mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
+        if mean.numel() * 4 > self.limit:
+            self.skip(
+                f"One step's maps would take {mean.numel() // 2**18} MiB, more than the {self.limit // 2**20} MiB that "
+                "a run may take. Name fewer concepts, or sample fewer or smaller pictures at once."
+            )
+            return
         self._blocks = blocks
-        self._counts[sigma] = self._counts.get(sigma, 0) + 1
-        self._sums[sigma] = self._sums[sigma] + mean if sigma in self._sums else mean
+        self._steps.add(sigma, mean)
 
     def skip(self, reason: str) -> None:
         """Note that an evaluation could not be recorded: the reader is told if none could."""
@@ -89,15 +113,15 @@ class Recorder:
 
     def finish(self, latents: tuple[Tensor, ...], group: str) -> Run:
         """The immutable result of the run."""
-        if not self._sums:
+        if not self._steps:
             low, high = self.sigma_range
             problem = self._skipped or (
                 f"No step of this run lies between start_percent and end_percent (noise levels {high:.3f} to "
                 f"{low:.3f}). Widen the range in Apply Concept Attention, or use more steps."
             )
             return Run(latents, None, problem, group)
-        scores = torch.stack([self._sums[sigma] / self._counts[sigma] for sigma in self._sums])
-        if not scores.isfinite().all():
+        scores, sigmas = self._steps.finish()
+        if not all(step.isfinite().all() for step in scores):
             problem = (
                 "The model computed values that are not numbers, so there are no maps (the picture is probably black). "
                 "Load the model in another precision: bf16 instead of fp16."
@@ -108,7 +132,7 @@ class Recorder:
             concepts=self.concepts.names,
             background_count=self.concepts.background_count,
             blocks=self._blocks,
-            sigmas=tuple(self._sums),
+            sigmas=sigmas,
             image_size=self.frame.image_size,
             projection=self.projection,
             token_pixels=self.frame.token_pixels,
@@ -120,10 +144,14 @@ class Recorder:
 
 
 class RunStore:
-    """The finished runs of one patched model. Bounded: the newest prompt's runs, and a few earlier ones."""
+    """The finished runs of one patched model. Bounded by number (a few earlier prompts') and by bytes.
 
-    def __init__(self) -> None:
+    limit: bytes; the oldest runs go first, and the newest one always stays.
+    """
+
+    def __init__(self, limit: int = STORE_BYTES) -> None:
         self._runs: list[Run] = []
+        self.limit = limit
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -133,6 +161,12 @@ class RunStore:
         earlier = [kept for kept in self._runs if kept.group != run.group]
         current = [kept for kept in self._runs if kept.group == run.group]
         self._runs = [*earlier[-KEEP_RUNS:], *current, run]
+        while len(self._runs) > 1 and self.bytes() > self.limit:
+            del self._runs[0]
+
+    def bytes(self) -> int:
+        """What its runs keep in memory."""
+        return sum(run.bytes() for run in self._runs)
 
     def find(self, samples: Tensor) -> ConceptAttentionMaps:
         """The maps of the run that made this latent, told by its values.

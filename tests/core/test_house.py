@@ -16,7 +16,7 @@ FLOORS = (
     ("names",),
     ("concepts", "stream", "noise", "images", "described"),
     ("scores",),
-    ("maps",),
+    ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),
     ("views",),

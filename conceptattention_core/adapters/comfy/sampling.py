@@ -12,13 +12,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_management
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ...concepts import Concepts
-from ...record import Recorder, RunStore
+from ...record import STORE_BYTES, Recorder, RunStore
 from ...scores import Projection
 from .call import Call
 from .families import require_family, transformer_of
@@ -43,7 +45,7 @@ def apply_concept_attention(
     """
     if start_percent >= end_percent:
         raise ValueError(f"start_percent ({start_percent}) must be below end_percent ({end_percent}).")
-    runs = RunStore()
+    runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
     patched = model.clone()
     family = family or require_family(model)
     wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs)
