@@ -10,6 +10,7 @@ heat maps, masks, an overlay and the raw maps (`maps.safetensors`, for `storage.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,9 @@ def check(options: argparse.Namespace) -> None:
     if len(options.size or ()) > 2:
         raise ValueError(f"--size takes one side, or height and width: {len(options.size)} numbers are given.")
     clean_letters(options.prompt, "The prompt")
+    there = next(path for path in (options.out, *options.out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"--out: nothing can be written to {there}. Give another folder.")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -111,8 +111,8 @@ class Recorder:
         """Note that an evaluation could not be recorded: the reader is told if none could."""
         self._skipped = reason
 
-    def finish(self, latents: tuple[Tensor, ...], group: str) -> Run:
-        """The immutable result of the run."""
+    def finish(self, latents: tuple[Tensor, ...], group: str, release: bool = True) -> Run:
+        """The immutable result of the run. release: let go of what was collected, which is read once then."""
         if not self._steps:
             low, high = self.sigma_range
             problem = self._skipped or (
@@ -120,7 +120,7 @@ class Recorder:
                 f"{low:.3f}). Widen the range in Apply Concept Attention, or use more steps."
             )
             return Run(latents, None, problem, group)
-        scores, sigmas = self._steps.finish()
+        scores, sigmas = self._steps.means(release)
         if not all(step.isfinite().all() for step in scores):
             problem = (
                 "The model computed values that are not numbers, so there are no maps (the picture is probably black). "

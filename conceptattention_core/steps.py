@@ -69,14 +69,15 @@ class StepScores:
         if full and self._groups and (len(self._groups) + 1) * bytes_of_a_step > self.limit:
             self._together = 2**31  # room for a single one
 
-    def finish(self) -> tuple[Tensor, tuple[float, ...]]:
-        """``(steps, ...)`` scores, a mean over each group's evaluations, and their noise levels. Empties itself.
+    def means(self, release: bool = False) -> tuple[Tensor, tuple[float, ...]]:
+        """``(steps, ...)`` scores, a mean over each group's evaluations, and their noise levels.
 
-        One group after another is let go of, so that no second copy of all is ever held.
+        release: one group after another is let go of, so that no second copy of all is ever held.
         """
         sigmas = tuple(group.sigma() for group in self._groups)
         scores = torch.empty(len(sigmas), *self._groups[0].total.shape)
+        groups, self._groups = self._groups, [] if release else list(self._groups)
         for at in range(len(sigmas)):
-            group = self._groups.pop(0)
+            group = groups.pop(0)
             torch.div(group.total, sum(group.evaluations.values()), out=scores[at])
         return scores, sigmas

@@ -35,9 +35,10 @@ class Counts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Counts:
-        """Raises KeyError or ValueError on anything that `to_json` did not write."""
+        """Raises KeyError, TypeError or ValueError on anything that `to_json` did not write."""
         classes = {name: (int(both), int(either)) for name, (both, either) in data["classes"].items()}
-        return cls(data["right"], data["labelled"], classes, data["ap"])
+        precision = None if data["ap"] is None else float(data["ap"])
+        return cls(int(data["right"]), int(data["labelled"]), classes, precision)
 
 
 def count_pixels(

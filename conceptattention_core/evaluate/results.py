@@ -19,15 +19,21 @@ class ResultFolder:
     """A folder with a file `pictures-<process>.jsonl` for each process that ever wrote to it.
 
     The first line of a file has the settings of its run; every other one is about a picture: its counts by method, or
-    the error that it ended with. What a kill left of a last line is not counted and is overwritten.
+    the error that it ended with. What a kill left of a last line is not counted and is overwritten; any other damage is
+    an error that names the line, before a picture is measured.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """settings: plain data; what else is in the folder must have the same. Raises SettingsMismatch."""
+        """settings: plain data; what else is in the folder must have the same.
+
+        Raises SettingsMismatch, and ValueError on a damaged line.
+        """
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
         for path in self._files():
             self._check(path)
+        for _ in self._lines():
+            pass
 
     def done(self) -> set[str]:
         """Keys of the pictures that have counts; those that failed are tried again."""
@@ -66,7 +72,7 @@ class ResultFolder:
         header = next(iter(list_whole_lines(path)), None)
         if header is None:
             return  # killed before its first line was written
-        there = header.get("settings", {})
+        there = header["settings"]
         names = sorted({*there, *self.settings})
         other = [name for name in names if there.get(name) != self.settings.get(name)]
         if other:
@@ -110,7 +116,24 @@ def list_whole_lines(path: Path, skip: int = 0) -> Iterator[dict[str, Any]]:
     """The lines of a file as data, but for the first `skip` and one that a kill has cut off."""
     for index, line in enumerate(_complete(path)):
         if index >= skip:
-            yield json.loads(line)
+            try:
+                yield _require_result(json.loads(line), first=index == 0)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise ValueError(
+                    f"Line {index + 1} of {path} is damaged. Take it out, and its picture is measured again; or give "
+                    "another folder with --out."
+                ) from error
+
+
+def _require_result(line: dict[str, Any], first: bool) -> dict[str, Any]:
+    """What a line holds, if it is one that `ResultWriter` may have written. Raises many errors otherwise."""
+    if first:
+        line["settings"].keys()
+    elif not isinstance(line["picture"], str) or ("counts" in line) == isinstance(line.get("error"), str):
+        raise ValueError("neither counts nor an error")
+    for counts in line.get("counts", ()):
+        Counts.from_json(counts)
+    return line
 
 
 def _complete(path: Path) -> Iterator[bytes]:

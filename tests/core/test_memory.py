@@ -30,7 +30,8 @@ def test_steps_share_a_mean_where_there_is_no_room(room: float, twice: bool) -> 
             kept.add(sigma, scores(at) + 2)
         assert len(kept) <= room
     counts = [len(group.evaluations) for group in kept._groups]
-    made, levels = kept.finish()
+    made, levels = kept.means()
+    assert torch.equal(kept.means(release=True)[0], made) and len(kept) == 0
     assert made.shape == (len(levels), *scores(0).shape) and list(levels) == sorted(levels, reverse=True)
     assert sum(counts) == 20 and (len(set(counts[:-1])) <= 1) and 2 * len(levels) + 1 >= min(20, int(room))
     every = torch.stack([scores(at) + twice for at in range(20)])

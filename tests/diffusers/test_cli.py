@@ -81,14 +81,16 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--concepts", "sea, sky", "--steps", "0"], "--steps (0) must lie between 1 and"),
         (["--concepts", "sea, sky", "--cfg=-1"], "--cfg (-1.0) must"),
         (["--concepts", "sea, sky", "--seed=-1"], "--seed (-1) must"),
+        (["--concepts", "sea, sky", "--out", __file__], "nothing can be written to"),
+        (["--concepts", "sea, sky", "--out", f"{__file__}/new"], "nothing can be written to"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_will_not_do_is_one_line_before_any_work(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("conceptattention_core.adapters.diffusers.load.load_pipeline", pytest.fail)
-    assert main(["generate", "a boat", *options, "--out", str(tmp_path / "new")]) == 2
+    assert main(["generate", "a boat", "--out", str(tmp_path / "new"), *options]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said and said.count("\n") == 1
     assert not (tmp_path / "new").exists()

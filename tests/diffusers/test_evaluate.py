@@ -129,6 +129,35 @@ def test_other_settings_are_told(single: tuple[Path, dict[str, Any]], capsys: py
 
 
 @NEEDS_DEMO
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\x00\x00\x00",
+        b'{"picture": "3"}',
+        b'{"picture": 3, "error": "x"}',
+        b'{"picture": "3", "counts": [{"right": "many", "labelled": 1, "classes": {}, "ap": null}]}',
+        b'{"picture": "3", "counts": 5}',
+        b"[" * 100_000,
+        b"[]",
+        b"\xff",
+    ],
+    ids=range(8),
+)
+def test_damaged_results_are_told(
+    single: tuple[Path, dict[str, Any]], tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says which, before any picture; nothing of the folder is changed."""
+    whole = lines(single[0] / "pictures-0.jsonl")
+    for at in (0, 2):
+        file = tmp_path / "pictures-0.jsonl"
+        file.write_bytes(b"".join([*whole[:at], damage + b"\n", *whole[at + 1 :]]))
+        before = file.read_bytes()
+        assert main([*SCENES, "--images", "6", "--out", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert f"error: Line {at + 1} of {file} is damaged" in said and file.read_bytes() == before
+
+
+@NEEDS_DEMO
 def test_memory_does_not_grow_with_the_pictures() -> None:
     """The process's peak after 4 pictures is the peak after 12: nothing of a picture stays."""
     methods = [Method(), Method(projection="value", first_block=3), Method(pooling="first")]

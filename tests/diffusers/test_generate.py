@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -126,12 +127,61 @@ def test_each_run_has_its_own_maps(make_pipe: Any, paint: Any) -> None:
             attention.maps()
         paint(pipe, "a cat", num_inference_steps=1)
         first = attention.maps().raw
-        with pytest.raises(InterruptedError):
-            paint(pipe, num_inference_steps=3, callback_on_step_end=interrupt)
+        for call in ({"callback_on_step_end": interrupt}, {"prompt": 5}, {"max_sequence_length": 1000}):
+            with pytest.raises((InterruptedError, ValueError)):
+                paint(pipe, **{"num_inference_steps": 3, **call})
+            assert torch.equal(attention.maps().raw.scores, first.scores), "the last good maps stay"
         paint(pipe, "a cat", num_inference_steps=1)
         assert torch.equal(attention.maps().raw.scores, first.scores)
         paint(pipe, num_inference_steps=3)
     assert len(attention.maps().raw.sigmas) == 3
+
+
+def test_an_interrupted_run_has_a_picture_and_its_maps(make_pipe: Any, paint: Any) -> None:
+    """As diffusers' guide does it: the pipeline's own flag, set by a callback, ends the loop early."""
+
+    def enough(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        pipe._interrupt = step == 1
+        return kwargs
+
+    pipe = make_pipe()
+    with ConceptAttention(pipe, CONCEPTS, **TEXT) as attention:
+        paint(pipe, num_inference_steps=4, callback_on_step_end=enough)
+    assert len(attention.maps().raw.sigmas) == 2
+
+
+def test_two_threads_on_one_pipeline_are_told(make_pipe: Any, paint: Any) -> None:
+    pipe = make_pipe()
+    wanted = paint(pipe)
+    inside, refused, errors = Event(), Event(), []
+
+    def wait(*_: Any) -> None:
+        inside.set()
+        refused.wait(60)
+
+    def call(event: Event | None) -> None:
+        try:
+            paint(pipe)
+        except RuntimeError as error:
+            errors.append(str(error))
+        if event is not None:
+            event.set()
+
+    before = state_of(pipe.transformer)
+    with ConceptAttention(pipe, CONCEPTS, **TEXT) as attention:
+        paint(pipe)
+        first = attention.maps().raw.scores
+        gate = pipe.transformer.transformer_blocks[1].register_forward_pre_hook(wait)
+        one, other = Thread(target=call, args=(None,)), Thread(target=call, args=(refused,))
+        one.start()
+        assert inside.wait(60)
+        other.start()
+        one.join(60), other.join(60)
+        gate.remove()
+        assert len(errors) == 2 and all("Two threads call this pipeline at once" in error for error in errors)
+        assert torch.equal(attention.maps().raw.scores, first)
+        assert np.array_equal(paint(pipe), wanted) and torch.equal(attention.maps().raw.scores, first)
+    assert state_of(pipe.transformer) == before
 
 
 def test_nothing_stays_after_an_exception(make_pipe: Any, paint: Any) -> None:

@@ -68,7 +68,7 @@ class ConceptAttention:
         self._sigma_range = sigma_range
         self._max_sequence_length = max_sequence_length
         self._open: tuple[FluxTap, RunFinder] | None = None
-        self._recorder: Recorder | None = None
+        self._runs: RunFinder | None = None
 
     def __enter__(self) -> ConceptAttention:
         if self._pipe is None or self._open is not None:
@@ -84,23 +84,24 @@ class ConceptAttention:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open is not None:
-            tap, runs = self._open
+            tap, self._runs = self._open
             tap.remove()
-            self._recorder = runs.recorder
+            self._runs.close()
             self._pipe = self._open = None
 
     def maps(self) -> ConceptMaps:
-        """The maps of the latest call of the pipeline, one for each of its pictures.
+        """The maps of the pipeline's latest call that came to its end, one for each of its pictures.
 
         Raises RuntimeError where no picture was made, or where none of its steps could be recorded.
         """
-        recorder = self._open[1].recorder if self._open is not None else self._recorder
+        runs = self._open[1] if self._open is not None else self._runs
+        recorder = runs.latest() if runs is not None else None
         if recorder is None:
             raise RuntimeError(
                 "No picture has been made. Did you call the pipeline inside the `with` block, and the same pipeline "
-                "that you gave to ConceptAttention?"
+                "that you gave to ConceptAttention? And did the call come to its end?"
             )
-        run = recorder.finish((), "")
+        run = recorder.finish((), "", release=False)
         if run.maps is None:
             raise RuntimeError(run.problem)
         return ConceptMaps(run.maps)
@@ -158,10 +159,12 @@ class RunFinder:
 
     def __init__(self, concepts: Concepts, projection: Projection, sigma_range: tuple[float, float], pipe: Any) -> None:
         self.recorder: Recorder | None = None
+        self._ended: Recorder | None = None
+        self._last_step_seen = False
         self._concepts = concepts
         self._projection: Projection = projection
         self._sigma_range = sigma_range
-        self._pipe = pipe
+        self._pipe: Any = pipe
         self._last: tuple[int | None, float] = (None, -math.inf)
 
     def choose(self, evaluation: Evaluation) -> Recorder | None:
@@ -170,10 +173,12 @@ class RunFinder:
         last_step, last_sigma = self._last
         started_over = step is None and (last_step is not None or evaluation.sigma > last_sigma)
         if self.recorder is None or started_over or self._describes_other(self.recorder, evaluation):
+            self._ended = self.latest()
             self.recorder = self._new_recorder(evaluation)
         elif (step, evaluation.sigma) == self._last:
             return None
         self._last = (step, evaluation.sigma)
+        self._last_step_seen = self._is_last(step)
         if not self.recorder.wants(evaluation.sigma):
             low, high = self._sigma_range
             self.recorder.skip(f"No step of this run lies in sigma_range, noise levels {low} to {high}. Widen it.")
@@ -182,7 +187,29 @@ class RunFinder:
 
     def failed(self) -> None:
         """An evaluation ended by an exception, and with it the run."""
-        self.recorder = None
+        self.recorder, self._last_step_seen = None, False
+
+    def latest(self) -> Recorder | None:
+        """The latest run that came to its end, so that one which a callback or another node broke off is not read.
+
+        A run that the caller ended himself, by the pipeline's `_interrupt`, has a picture and counts.
+        """
+        whole = self._last_step_seen or getattr(self._pipe, "interrupt", False)
+        return self.recorder if whole and self.recorder is not None else self._ended
+
+    def close(self) -> None:
+        """Settle which run that is, and let go of the pipeline."""
+        self._ended, self.recorder, self._pipe = self.latest(), None, None
+
+    def _is_last(self, step: int | None) -> bool:
+        """Whether the schedule ends with this step; what does not count its steps is trusted."""
+        scheduler = self._pipe.scheduler
+        timesteps = getattr(scheduler, "timesteps", None)
+        counts = hasattr(scheduler, "step_index") and getattr(scheduler, "num_inference_steps", None) is not None
+        if timesteps is None or not counts:
+            return True
+        position = step if step is not None else getattr(scheduler, "begin_index", None) or 0
+        return position >= len(timesteps) - 1
 
     def _describes_other(self, recorder: Recorder, evaluation: Evaluation) -> bool:
         return (recorder.batch, recorder.frame.grid) != (evaluation.batch, evaluation.grid)

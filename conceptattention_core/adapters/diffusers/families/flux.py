@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -93,6 +94,8 @@ class FluxTap:
         self._choose = choose
         self._failed = failed
         self._pass: FluxPass | None = None
+        self._thread: int | None = None
+        self._disturbed = False
         self._handles = [
             transformer.register_forward_pre_hook(self._begin, with_kwargs=True),
             transformer.register_forward_hook(self._end, with_kwargs=True, always_call=True),
@@ -105,6 +108,11 @@ class FluxTap:
             handle.remove()
 
     def _begin(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._thread is not None:
+            self._disturbed = self._thread != get_ident()
+            if self._disturbed:
+                raise RuntimeError(TWO_THREADS)
+        self._thread = get_ident()
         self._drop_pass()
         evaluation = Evaluation.of({**dict(zip(POSITIONAL, args, strict=False)), **kwargs})
         recorder = self._choose(evaluation)
@@ -112,17 +120,27 @@ class FluxTap:
             self._pass = FluxPass(self._transformer, self._concepts, recorder, evaluation)
 
     def _end(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if self._pass is not None:
+        if self._thread != get_ident():
+            return  # the other thread's, which was refused
+        disturbed, self._thread, self._disturbed = self._disturbed, None, False
+        if self._pass is not None and not disturbed:
             self._pass.publish()
-            self._drop_pass()
-        if output is None:
+        self._drop_pass()
+        if output is None or disturbed:
             self._failed()
+        if disturbed:
+            raise RuntimeError(TWO_THREADS)
 
     def _drop_pass(self) -> None:
         if self._pass is not None:
             self._pass.remove()
             self._pass = None
 
+
+TWO_THREADS = (
+    "Two threads call this pipeline at once. They share its scheduler, so that their pictures would disturb each "
+    "other: give each thread a pipeline of its own, or let one wait for the other."
+)
 
 POSITIONAL = (
     "hidden_states",
