@@ -182,11 +182,14 @@ class RunStore:
         if not self._runs:
             raise ValueError(
                 "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
-                "the sampler whose LATENT you connected here. If that sampler's result is cached, change its seed."
+                "the sampler whose LATENT you connected here. If it is: a denoise of 0, or a start step that is the "
+                "end step, samples nothing; and a result that is cached records nothing, so change its seed."
             )
         raise ValueError(
-            "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Connect the "
-            "sampler's own LATENT output, with no node in between. If its result is cached, change its seed."
+            "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Two wires "
+            "decide: the sampler's `model` comes from this Apply Concept Attention, and `samples` is that sampler's "
+            "own LATENT output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
+            "change its seed."
         )
 
 

@@ -137,6 +137,18 @@ def test_each_run_has_its_own_maps(make_pipe: Any, paint: Any) -> None:
     assert len(attention.maps().raw.sigmas) == 3
 
 
+def test_opaque_blocks_are_named(make_pipe: Any) -> None:
+    """As quantising and fusing packs make them: a block that computes its attention inside."""
+
+    class Fused(torch.nn.Module):
+        pass
+
+    pipe = make_pipe()
+    pipe.transformer.transformer_blocks[1] = Fused()
+    with pytest.raises(ValueError, match=r"blocks are of class Fused, which does not show its attention"):
+        ConceptAttention(pipe, CONCEPTS, **TEXT)
+
+
 def test_an_interrupted_run_has_a_picture_and_its_maps(make_pipe: Any, paint: Any) -> None:
     """As diffusers' guide does it: the pipeline's own flag, set by a callback, ends the loop early."""
 

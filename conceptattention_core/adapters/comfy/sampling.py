@@ -20,11 +20,12 @@ from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ...concepts import Concepts
-from ...record import STORE_BYTES, Recorder, RunStore
+from ...record import STORE_BYTES, Recorder, Run, RunStore
 from ...scores import Projection
 from .call import Call
 from .families import require_family, transformer_of
 from .families.base import Family
+from .guard import told
 from .tap import AttentionTap
 
 WRAPPER_KEY = "concept_attention"
@@ -78,21 +79,19 @@ class SamplingRecorder:
     ) -> Tensor:
         guider = executor.class_obj
         patcher = guider.model_patcher
-        height, width = noise.shape[-2:]
-        recorder = Recorder(
-            concepts=self.concepts,
-            projection=self.projection,
-            batch=noise.shape[0],
-            frame=self.family.frame(patcher.model, transformer_of(patcher), (height, width)),
-            sigma_range=self.sigma_range(patcher.get_model_object("model_sampling")),
-        )
-        add_wrapper_with_key(
-            WrappersMP.APPLY_MODEL,
-            WRAPPER_KEY,
-            EvaluationRecorder(self.family, recorder, guider, tuple(noise.shape[1:])),
-            guider.model_options,
-            is_model_options=True,
-        )
+        recorder, problem = None, ""
+        try:
+            recorder = self.recorder_for(patcher, tuple(noise.shape))
+        except Exception as error:
+            problem = told(error)
+        if recorder is not None:
+            add_wrapper_with_key(
+                WrappersMP.APPLY_MODEL,
+                WRAPPER_KEY,
+                EvaluationRecorder(self.family, recorder, guider, tuple(noise.shape[1:])),
+                guider.model_options,
+                is_model_options=True,
+            )
         denoised: list[Tensor] = []
 
         def keep_denoised(step: int, x0: Tensor, x: Tensor, total_steps: int) -> Any:
@@ -105,8 +104,26 @@ class SamplingRecorder:
         # SamplerCustomAdvanced hands out the last denoised estimate as well; either identifies the run.
         latents = (samples.cpu(), *(process_latent_out(x0.cpu()) for x0 in denoised))
         context = get_executing_context()
-        self.runs.publish(recorder.finish(latents, context.prompt_id if context else ""))
+        group = context.prompt_id if context else ""
+        if recorder is None:
+            foreign = foreign_model(self.family, transformer_of(patcher))
+            self.runs.publish(Run(latents, None, problem or foreign, group))
+        else:
+            self.runs.publish(recorder.finish(latents, group))
         return samples
+
+    def recorder_for(self, patcher: Any, shape: tuple[int, ...]) -> Recorder | None:
+        """The record of a run of this noise, or None where another node has exchanged the model for a foreign one."""
+        base, dit = patcher.model, transformer_of(patcher)
+        if not self.family.owns(base, dit):
+            return None
+        return Recorder(
+            concepts=self.concepts,
+            projection=self.projection,
+            batch=shape[0],
+            frame=self.family.frame(base, dit, (shape[-2], shape[-1])),
+            sigma_range=self.sigma_range(patcher.get_model_object("model_sampling")),
+        )
 
     def sigma_range(self, model_sampling: Any) -> tuple[float, float]:
         """The noise levels to record, by the model's own schedule. Its ends are open: samplers may begin above it."""
@@ -142,20 +159,29 @@ class EvaluationRecorder:
         **conds: Any,
     ) -> Tensor:
         options = dict(transformer_options or {})
-        tap = self.start(executor.class_obj, x, t, c_crossattn, options, conds)
+        tap = None
+        try:
+            tap = self.start(executor.class_obj, x, t, c_crossattn, options, conds)
+        except Exception as error:
+            self.recorder.skip(told(error))
         if tap is not None:
             options = tap.options()
         if self.last_block is not None:
             options["patches_replace"] = self.stop_after(executor.class_obj, options.get("patches_replace", {}))
         denoised = executor(x, t, c_concat, c_crossattn, control, options, **conds)
         if tap is not None:
-            self.record(tap, float(options["sigmas"][0]))
+            try:
+                self.record(tap, float(options["sigmas"][0]))
+            except Exception as error:
+                self.recorder.skip(told(error))
         return denoised
 
     def record(self, tap: AttentionTap, sigma: float) -> None:
         """Take the scores of an evaluation that has ended, if all its blocks were seen."""
         missing = tap.missing()
-        if tap.concepts is not None and not missing:
+        if tap.failure:
+            self.recorder.skip(tap.failure)
+        elif tap.concepts is not None and not missing:
             self.recorder.add(sigma, tap.concepts.blocks, tap.concepts.stacked_scores())
         elif tap.concepts is None and tap.seen == 0:
             self.recorder.skip(
@@ -224,14 +250,19 @@ class EvaluationRecorder:
         chosen = slice(rows[0], rows[-1] + 1) if adjacent else rows
         call = Call(model, x, sigma, context, conds, options, chosen, model.get_dtype_inference())
         if not self.family.owns(model, call.dit):
-            self.recorder.skip(
-                f"A {type(call.dit).__name__} answered in the place of the {self.family.name} that the concepts were "
-                "prepared for: another node has exchanged the model behind Apply Concept Attention. Remove that node."
-            )
+            self.recorder.skip(foreign_model(self.family, call.dit))
             return None
         last = self.family.depth(call.dit) - 1 if self.last_block is None else self.last_block
         stops = self.last_block is not None and self.family.stops_early
         return AttentionTap(self.family, call, self.recorder, last, stops)
+
+
+def foreign_model(family: Family, dit: Any) -> str:
+    """What the reader is told where another transformer has answered."""
+    return (
+        f"A {type(dit).__name__} answered in the place of the {family.name} that the concepts were prepared for: "
+        "another node has exchanged the model behind Apply Concept Attention. Remove that node."
+    )
 
 
 def prompt_ids(guider: Any) -> tuple[set[Any], set[Any]]:

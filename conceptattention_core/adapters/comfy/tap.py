@@ -20,6 +20,7 @@ from ...scores import ConceptPass
 from ...stream import TextBlock
 from .call import Call
 from .families.base import Family
+from .guard import told
 
 OVERRIDE = "optimized_attention_override"
 
@@ -43,6 +44,8 @@ class AttentionTap:
         self.inner = call.options.get(OVERRIDE)
         self.concepts: ConceptPass | None = None
         self.blocks: Callable[[int], TextBlock] | None = None
+        self.failure = ""
+        """What the reader has to be told: the concepts fell out of this evaluation, which goes on without them."""
         self.seen = 0
         """Attention calls over the whole sequence, for families that do not number their blocks."""
 
@@ -62,7 +65,16 @@ class AttentionTap:
     @torch.compiler.disable
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Send the concepts into the block that this call belongs to, and say which. None: the call is none of ours."""
-        named = {**dict(zip(("q", "k", "v", "heads"), args, strict=False)), **kwargs}
+        if self.failure:
+            return None
+        try:
+            return self.attend({**dict(zip(("q", "k", "v", "heads"), args, strict=False)), **kwargs})
+        except Exception as error:
+            self.failure, self.concepts, self.blocks = told(error), None, None
+            return None
+
+    def attend(self, named: dict[str, Any]) -> int | None:
+        """The same, with the arguments by name."""
         heads = int(named["heads"])
         keys, values = (_by_heads(named[name], named, heads) for name in ("k", "v"))
         block = self.find_block(named.get("transformer_options") or {}, keys)
@@ -85,6 +97,13 @@ class AttentionTap:
     @torch.compiler.disable
     def after(self, block: int, output: Tensor, kwargs: dict[str, Any]) -> None:
         """Score the picture's part of the block's own attention output."""
+        try:
+            self.score(block, output, kwargs)
+        except Exception as error:
+            self.failure, self.concepts, self.blocks = told(error), None, None
+
+    def score(self, block: int, output: Tensor, kwargs: dict[str, Any]) -> None:
+        """The same, where it may fail."""
         assert self.concepts is not None
         if kwargs.get("skip_output_reshape"):
             output = rearrange(output, "b h n d -> b n (h d)")

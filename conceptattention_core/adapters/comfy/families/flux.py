@@ -126,7 +126,7 @@ class LongCat(FluxFamily):
     vae = VAE
 
     def owns(self, model: BaseModel, dit: Any) -> bool:
-        return is_a(model, "comfy.model_base.LongCatImage")
+        return is_a(model, "comfy.model_base.LongCatImage") and is_a(dit, FLUX)
 
 
 class Ovis(FluxFamily):

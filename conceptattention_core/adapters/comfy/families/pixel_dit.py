@@ -30,7 +30,8 @@ class PixelDiT(Family):
 
     def owns(self, model: BaseModel, dit: Any) -> bool:
         # PiD, which is built on it, restores pictures and was never checked.
-        return is_a(model, "comfy.model_base.PixelDiTT2I") and not is_a(model, "comfy.model_base.PiD")
+        known = is_a(model, "comfy.model_base.PixelDiTT2I") and not is_a(model, "comfy.model_base.PiD")
+        return known and is_a(dit, "comfy.ldm.pixeldit.model.PixDiT_T2I")
 
     def depth(self, dit: Any) -> int:
         return len(dit.patch_blocks)

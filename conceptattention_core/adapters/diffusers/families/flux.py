@@ -72,6 +72,14 @@ def require_flux(transformer: nn.Module) -> FluxTransformer2DModel:
             f"Concept Attention works on FLUX.1 pipelines of diffusers; this one's transformer is a "
             f"{type(transformer).__name__}."
         )
+    for block in transformer.transformer_blocks:
+        parts = [getattr(getattr(block, "attn", None), name, None) for name in ("norm_k", "to_out", "norm_added_k")]
+        if None in parts:
+            raise ValueError(
+                f"This {type(transformer).__name__}'s blocks are of class {type(block).__name__}, which does not show "
+                "its attention as diffusers' own do (`attn.norm_k`, `attn.to_out`), so there is nothing to read. Load "
+                "the model with diffusers' FluxTransformer2DModel."
+            )
     return transformer
 
 
