@@ -136,7 +136,7 @@ class Server:
         self.log = folder / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, str(comfyui / "main.py"), "--cpu", "--port", str(self.port)]
+        self.command = [sys.executable, str(comfyui.resolve() / "main.py"), "--cpu", "--port", str(self.port)]
         self.command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
         self.command += ["--base-directory", str(folder), *flags]
 
