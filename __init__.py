@@ -10,11 +10,21 @@ WEB_DIRECTORY = "./web"
 class ConceptAttentionExtension(ComfyExtension):
     """The pack, as ComfyUI sees it."""
 
+    async def on_load(self) -> None:
+        """Give the server what the explorer's page asks for."""
+        from server import PromptServer
+
+        from .conceptattention_core.adapters.comfy.routes import add_routes
+
+        if getattr(PromptServer, "instance", None) is not None:
+            add_routes(PromptServer.instance.app, PromptServer.instance.routes)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, imported when ComfyUI asks for them."""
         from .nodes.apply import ConceptAttentionApply
         from .nodes.boxes import ConceptAttentionBoxes
         from .nodes.demo_model import ConceptAttentionDemoModel
+        from .nodes.explorer import ConceptAttentionExplorer
         from .nodes.from_image import ConceptAttentionFromImage
         from .nodes.heatmap import ConceptAttentionHeatmap
         from .nodes.mask import ConceptAttentionMask
@@ -26,6 +36,7 @@ class ConceptAttentionExtension(ComfyExtension):
             ConceptAttentionApply,
             ConceptAttentionFromImage,
             ConceptAttention,
+            ConceptAttentionExplorer,
             ConceptAttentionMask,
             ConceptAttentionSegmentation,
             ConceptAttentionHeatmap,

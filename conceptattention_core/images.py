@@ -50,8 +50,12 @@ def picture_batch(image: Tensor, field: str = "image") -> Tensor:
         raise ValueError(
             f"`{field}` is a batch of pictures (number, height, width, 1, 3 or 4 channels), not {given}."
         )
-    name = f"Picture {{}} of `{field}`" if len(image) > 1 else f"`{field}`"
-    values = torch.stack([picture_values(one[..., :3], name.format(at)) for at, one in enumerate(image)])
+    try:
+        values = picture_values(image[..., :3], f"`{field}`")
+    except ValueError:
+        for at, one in enumerate(image if len(image) > 1 else ()):
+            picture_values(one[..., :3], f"Picture {at} of `{field}`")
+        raise
     return values if values.shape[-1] == 3 else repeat(values, "b h w 1 -> b h w c", c=3)
 
 
@@ -116,7 +120,7 @@ def picture_values(pixels: Tensor, what: str) -> Tensor:
             f"{what} holds values from {low:.4g} to {high:.4g}; a picture's floats lie between 0 and 1. Divide by 255 "
             "what is 0 to 255; halve what is -1 to 1 and add 0.5; clamp what is brighter than white."
         )
-    return pixels.clamp(0, 1)
+    return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)  # no copy of what is right as it is
 
 
 def _numbers(image: Picture) -> Tensor:

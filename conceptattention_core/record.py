@@ -186,9 +186,9 @@ class RunStore:
                 "end step, samples nothing; and a result that is cached records nothing, so change its seed."
             )
         raise ValueError(
-            "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Two wires "
-            "decide: the sampler's `model` comes from this Apply Concept Attention, and `samples` is that sampler's "
-            "own LATENT output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
+            "This LATENT was not made by a sampler on this patched model, or its maps are no longer kept. Connect the "
+            "`model` output of this Apply Concept Attention to the sampler, and to `samples` that sampler's own LATENT "
+            "output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
             "change its seed."
         )
 

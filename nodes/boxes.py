@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
+from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, saliency_inputs
-from .types import CATEGORY, ConceptAttentionMapsType
+from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .types import CATEGORY
 
 
 @checked
@@ -38,7 +39,7 @@ class ConceptAttentionBoxes(io.ComfyNode):
                 "crop",
             ],
             inputs=[
-                ConceptAttentionMapsType.Input("maps", tooltip="From Concept Attention."),
+                *maps_inputs(),
                 io.String.Input("concept", default="", tooltip="Which concept to find. Empty: the first."),
                 io.Combo.Input(
                     "method",
@@ -138,7 +139,7 @@ class ConceptAttentionBoxes(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        maps: ConceptAttentionMaps,
+        maps: ConceptAttentionMaps | RunStore,
         concept: str,
         method: RegionMethod,
         threshold: float,
@@ -152,7 +153,9 @@ class ConceptAttentionBoxes(io.ComfyNode):
         last_block: int,
         softmax_temperature: float,
         image: Tensor | None = None,
+        samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
+        maps = maps_of(maps, samples)
         index = maps.index(concept)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         saliency = maps.saliency(*block_range(first_block, last_block), softmax_temperature)

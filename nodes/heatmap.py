@@ -16,9 +16,10 @@ from ..conceptattention_core.pictures.layouts import (
     choose_concepts,
     draw_heatmaps,
 )
+from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, saliency_inputs
-from .types import CATEGORY, ConceptAttentionMapsType
+from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .types import CATEGORY
 
 
 @checked
@@ -35,7 +36,7 @@ class ConceptAttentionHeatmap(io.ComfyNode):
             ),
             search_aliases=["heat map", "saliency map", "attention map", "visualize attention", "overlay", "legend"],
             inputs=[
-                ConceptAttentionMapsType.Input("maps", tooltip="From Concept Attention."),
+                *maps_inputs(),
                 io.String.Input(
                     "concept",
                     default="",
@@ -90,7 +91,7 @@ class ConceptAttentionHeatmap(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        maps: ConceptAttentionMaps,
+        maps: ConceptAttentionMaps | RunStore,
         concept: str,
         layout: Layout,
         colors: str,
@@ -100,7 +101,9 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         last_block: int,
         softmax_temperature: float,
         image: Tensor | None = None,
+        samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
+        maps = maps_of(maps, samples)
         shares = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         style = HeatmapStyle(layout, colors, scale, alpha)
         return io.NodeOutput(draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image))

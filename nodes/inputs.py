@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
+
+from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.record import RunStore
+from .types import ConceptAttentionMapsType, ConceptAttentionType
 
 TEMPERATURE = (
     "Above 1 softens the competition between concepts, below 1 sharpens it. 1 is the model family's own (of FLUX.1 the "
@@ -11,6 +17,35 @@ TEMPERATURE = (
 
 FROM_MAPS = -65
 """What the two block inputs hold until somebody changes them: the maps know which blocks suit their model."""
+
+
+def maps_inputs() -> list[io.Input]:
+    """What a node reads: maps, or what a sampler has recorded with the LATENT that tells which run."""
+    return [
+        io.MultiType.Input(
+            "maps",
+            types=[ConceptAttentionMapsType, ConceptAttentionType],
+            tooltip="The maps of another node; or the concept_attention output of Apply Concept Attention, with the "
+            "sampler's LATENT in samples.",
+        ),
+        io.Latent.Input(
+            "samples",
+            optional=True,
+            tooltip="With concept_attention: the sampler's own LATENT output, with no node in between. Not needed with "
+            "maps.",
+        ),
+    ]
+
+
+def maps_of(given: Any, samples: dict[str, Any] | None) -> ConceptAttentionMaps:
+    """The maps that `maps_inputs` are given. Raises ValueError, saying what to connect, where there are none."""
+    if isinstance(given, ConceptAttentionMaps):
+        return given
+    if not isinstance(given, RunStore):
+        raise ValueError("`maps` takes the maps of another node, or Apply Concept Attention's concept_attention.")
+    if samples is None:
+        raise ValueError("`samples` is not connected: the sampler's LATENT tells which of its runs to read.")
+    return given.find(samples["samples"])
 
 
 def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:

@@ -11,10 +11,11 @@ from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.pictures.preview import mask_preview
+from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
 from .said import absent, said
-from .types import CATEGORY, ConceptAttentionMapsType
+from .types import CATEGORY
 
 
 @checked
@@ -43,7 +44,7 @@ class ConceptAttentionMask(io.ComfyNode):
             # A choice that is misspelt or linked arrives, too, to be named in an error: see `checked`.
             accept_all_inputs=True,
             inputs=[
-                ConceptAttentionMapsType.Input("maps", tooltip="The maps output of Concept Attention."),
+                *maps_inputs(),
                 io.String.Input(
                     "concept",
                     default="",
@@ -137,7 +138,7 @@ class ConceptAttentionMask(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        maps: ConceptAttentionMaps,
+        maps: ConceptAttentionMaps | RunStore,
         concept: str,
         method: dict[str, Any],
         grow: int,
@@ -152,7 +153,9 @@ class ConceptAttentionMask(io.ComfyNode):
         last_block: int,
         softmax_temperature: float,
         image: Tensor | None = None,
+        samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
+        maps = maps_of(maps, samples)
         first, last = block_range(first_block, last_block)
         recipe = MaskRecipe(
             concept=concept,

@@ -14,9 +14,10 @@ from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
 from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
 from ..conceptattention_core.pictures.heatmap import overlay_picture
+from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, saliency_inputs
-from .types import CATEGORY, ConceptAttentionMapsType
+from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .types import CATEGORY
 
 
 @checked
@@ -33,10 +34,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
             ),
             search_aliases=["segment by words", "semantic segmentation", "label map", "segmentation map", "seg mask"],
             inputs=[
-                ConceptAttentionMapsType.Input(
-                    "maps",
-                    tooltip="From Concept Attention, Concept Attention from Image or Load Concept Attention Maps.",
-                ),
+                *maps_inputs(),
                 io.String.Input(
                     "concept",
                     default="",
@@ -95,7 +93,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        maps: ConceptAttentionMaps,
+        maps: ConceptAttentionMaps | RunStore,
         concept: str,
         refine_edges: bool,
         min_area: float,
@@ -104,7 +102,9 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         last_block: int,
         softmax_temperature: float,
         image: Tensor | None = None,
+        samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
+        maps = maps_of(maps, samples)
         index, named = maps.index(concept), len(maps.concepts) - maps.background_count
         tokens = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))

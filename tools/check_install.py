@@ -2,9 +2,9 @@
 
     python -m tools.check_install --comfyui ~/ComfyUI
 
-Run it from the pack's folder with the Python that runs your ComfyUI. It starts that ComfyUI once more on a free port,
-with your custom nodes, and makes the demo's picture with the pack and without: nothing is downloaded, and nothing is
-written into your folders. The exit status is 0 where every check is passed.
+Run it from a clone of the pack (the registry's package has no tools), with the Python that runs your ComfyUI. It starts
+that ComfyUI once more on a free port, with your custom nodes, and makes the demo's picture with the pack and without:
+nothing is downloaded, and nothing is written into your folders. The exit status is 0 where every check is passed.
 """
 
 from __future__ import annotations

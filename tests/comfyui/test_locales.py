@@ -17,6 +17,7 @@ NODES = (
     "ConceptAttentionApply",
     "ConceptAttentionBoxes",
     "ConceptAttentionDemoModel",
+    "ConceptAttentionExplorer",
     "ConceptAttentionFromImage",
     "ConceptAttentionHeatmap",
     "ConceptAttentionLoad",

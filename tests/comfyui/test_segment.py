@@ -113,7 +113,7 @@ def test_any_image_size(pack: dict[str, Any], size: tuple[int, int]) -> None:
         ({"concept": "zzzz"}, "There is no concept 'zzzz'"),
         ({"first_block": 5, "last_block": 9}, "No block lies between"),
         ({"image": torch.rand(3, 8, 8, 3)}, "`image` holds 3 pictures"),
-        ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "`image` holds NaN"),
+        ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "`image` holds values that are not numbers"),
     ],
 )
 def test_clear_errors(pack: dict[str, Any], options: dict[str, Any], message: str) -> None:

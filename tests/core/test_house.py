@@ -19,7 +19,7 @@ FLOORS = (
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),
-    ("views",),
+    ("views", "explore"),
     ("adapters",),
     ("evaluate",),
     ("cli",),

@@ -25,5 +25,5 @@ def told(error: Exception) -> str:
     return (
         f"Recording failed in this run ({type(error).__name__}: {printable(str(error))[:300]}); the picture is not "
         "affected. Another node on this model may be the cause: try without it. The log has the details; "
-        "`python -m tools.check_install` makes a report of them."
+        "`python -m tools.check_install`, in the pack's repository, makes a report."
     )

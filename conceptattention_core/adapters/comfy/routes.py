@@ -1,0 +1,158 @@
+"""What the explorer's page asks the server for: small pictures of maps that a run has left, by their key.
+
+Read only, no file is touched, every number is checked. The maps are those that the store of runs holds anyway; the
+shelf keeps references to the last few, and as many bytes as it may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ...explore import View, reading, series, stack
+from ...maps import ConceptAttentionMaps, covered_size
+from ...masks.presence import presence
+from ...pictures.colormaps import color_map
+from ...pictures.colors import concept_colors
+
+MESSAGE_BYTES = 60 * 1024
+SHELF_BYTES = 512 * 2**20
+SHELF_RUNS = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Maps that an explorer shows, at ``(H, W)`` pixels."""
+
+    maps: ConceptAttentionMaps
+    size: tuple[int, int]
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        grid = (self.maps.scores.shape[-2], self.maps.scores.shape[-1])
+        return covered_size(grid, self.maps.image_size, self.size, self.maps.token_pixels)
+
+
+class Shelf:
+    """The maps that explorers may ask for, the newest last; bounded by number and by bytes."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, Shown] = {}
+
+    def put(self, key: str, shown: Shown) -> None:
+        self._shown.pop(key, None)
+        self._shown[key] = shown
+        while len(self._shown) > 1 and (len(self._shown) > SHELF_RUNS or self.bytes() > SHELF_BYTES):
+            del self._shown[next(iter(self._shown))]
+
+    def get(self, key: str) -> Shown | None:
+        return self._shown.get(key)
+
+    def bytes(self) -> int:
+        return sum(shown.maps.scores.numel() * 4 for shown in self._shown.values())
+
+
+SHELF = web.AppKey("concept_attention_shelf", Shelf)
+
+
+def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
+    """Give a server its shelf, and the routes that read it."""
+    shelf = app[SHELF] = Shelf()
+
+    def found(request: web.Request) -> Shown:
+        shown = shelf.get(request.match_info["key"])
+        if shown is None:
+            raise web.HTTPNotFound(text="These maps are gone. Run the workflow again.")
+        return shown
+
+    async def answer(work: Callable[[], bytes]) -> web.Response:
+        try:
+            body = await asyncio.get_running_loop().run_in_executor(None, work)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/about")
+    async def about(request: web.Request) -> web.Response:
+        return web.json_response(describe(found(request)))
+
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/shares")
+    async def shares(request: web.Request) -> web.Response:
+        """``(count, h, w)`` bytes of some concepts' shares in a picture, as a view reads them."""
+        shown, asked = found(request), request.query
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        first = number(asked, "from", 0, len(shown.maps.concepts) - 1)
+        at_once = concepts_at_once(shown)
+        return await answer(lambda: stack(reading(shown.maps, view), picture)[first : first + at_once].tobytes())
+
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/series")
+    async def by_block_or_step(request: web.Request) -> web.Response:
+        """``(n, h, w)`` bytes of a concept, one map a block or a step."""
+        shown, asked = found(request), request.query
+        concept = number(asked, "concept", 0, len(shown.maps.concepts) - 1)
+        picture = number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        view, by = view_of(asked), asked.get("by", "block")
+        return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
+
+
+def shelf_of_server() -> Shelf:
+    """The shelf of the server that this process is, or one that nobody reads where there is none."""
+    from server import PromptServer  # ComfyUI's; late, since a script that uses ComfyUI as a library has none
+
+    server = getattr(PromptServer, "instance", None)
+    return server.app.get(SHELF) or Shelf() if server is not None else Shelf()
+
+
+def concepts_at_once(shown: Shown) -> int:
+    """How many concepts' maps go into one message."""
+    return max(1, MESSAGE_BYTES // (shown.maps.scores.shape[-2] * shown.maps.scores.shape[-1]))
+
+
+def describe(shown: Shown) -> dict[str, Any]:
+    """What a page has to know before it asks for maps. Plain data."""
+    maps, colors = shown.maps, concept_colors(len(shown.maps.concepts), shown.maps.background_count)
+    return {
+        "names": maps.concepts,
+        "background": maps.background_count,
+        "colors": (colors * 255).round().int().tolist(),
+        "heat": (color_map("heat") * 255).round().int().flatten().tolist(),
+        "grid": [maps.scores.shape[-2], maps.scores.shape[-1]],
+        "size": shown.size,
+        "covered": shown.covered,
+        "pictures": maps.scores.shape[2],
+        "blocks": maps.blocks,
+        "default_blocks": maps.default_blocks,
+        "steps": len(maps.sigmas),
+        "at_once": concepts_at_once(shown),
+        "presence": presence(maps).tolist(),
+        "family": maps.family,
+    }
+
+
+def view_of(asked: Any) -> View:
+    """The view that a query asks for. Raises HTTPBadRequest on numbers out of range."""
+    blocks = [number(asked, name, -4096, 4096) if name in asked else None for name in ("first_block", "last_block")]
+    start, end = decimal(asked, "start", 0.0, 0, 1), decimal(asked, "end", 1.0, 0, 1)
+    return View("", 0.5, blocks[0], blocks[1], start, end, decimal(asked, "temperature", 1.0, 0.01, 1000))
+
+
+def number(asked: Any, name: str, low: int, high: int) -> int:
+    value = decimal(asked, name, low, low, high)
+    if value != int(value):
+        raise web.HTTPBadRequest(text=f"{name} is a whole number.")
+    return int(value)
+
+
+def decimal(asked: Any, name: str, default: float, low: float, high: float) -> float:
+    try:
+        value = float(asked.get(name, default))
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise web.HTTPBadRequest(text=f"{name} lies between {low} and {high}.")
+    return value

@@ -1,0 +1,232 @@
+"""Concept Explorer: what the screen shows and what the node gives, computed from the same eight-bit maps.
+
+A browser gets the maps as bytes, one a token, and does in JavaScript (`web/js/explorer_draw.js`) what `cut` and
+`painted` do here, in the same order and in double precision: the mask on the screen is the mask of the node, to the
+pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from einops import reduce
+from torch import Tensor
+
+from .letters import quoted
+from .maps import ConceptAttentionMaps, select_blocks
+
+MAX_STATE = 64 * 1024
+"""Letters of a node's state."""
+
+MAX_POINTS = 40_000
+"""Points of all its strokes."""
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line that a person painted. key: the maps it was painted on; picture: which of the batch.
+
+    add: to the mask, else from it. points ``(x, y)``: in parts of the picture's width and height; radius: of its width.
+    """
+
+    key: str
+    picture: int
+    add: bool
+    radius: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1."""
+
+    concept: str = ""
+    threshold: float = 0.5
+    first_block: int | None = None
+    last_block: int | None = None
+    start: float = 0.0
+    end: float = 1.0
+    temperature: float = 1.0
+    strokes: tuple[Stroke, ...] = field(default=())
+
+
+def parse_state(text: str) -> View:
+    """Read a node's state, JSON as the explorer writes it; empty: the defaults. Raises ValueError on anything else."""
+    if not text.strip():
+        return View()
+    if len(text) > MAX_STATE:
+        raise ValueError(f"`state` holds {len(text)} letters; at most {MAX_STATE} are read. Clear some strokes.")
+    try:
+        data = json.loads(text)
+        strokes = tuple(_stroke(one) for one in data.get("strokes", ()))
+        view = View(
+            concept=str(data.get("concept", "")),
+            threshold=_number(data, "threshold", 0.5, 0, 1),
+            first_block=_block(data.get("first_block")),
+            last_block=_block(data.get("last_block")),
+            start=_number(data, "start", 0.0, 0, 1),
+            end=_number(data, "end", 1.0, 0, 1),
+            temperature=_number(data, "temperature", 1.0, 0.01, 1000),
+            strokes=strokes,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"`state` is not what the explorer wrote ({quoted(str(error))}). Clear it.") from error
+    if sum(len(stroke.points) for stroke in strokes) > MAX_POINTS:
+        raise ValueError(f"`state` holds more than {MAX_POINTS} painted points. Clear some strokes.")
+    return view
+
+
+def _number(data: dict[str, Any], name: str, default: float, low: float, high: float) -> float:
+    value = data.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low} and {high}")
+    return float(value)
+
+
+def _block(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or abs(value) > 4096):
+        raise ValueError("a block is a whole number")
+    return value
+
+
+def _stroke(one: dict[str, Any]) -> Stroke:
+    points = tuple((float(x), float(y)) for x, y in one["points"])
+    finite = all(abs(number) < 16 for point in points for number in point)
+    if not points or not finite:
+        raise ValueError("a stroke has points inside the picture")
+    radius = _number(one, "radius", 0.02, 0, 1)
+    return Stroke(str(one["key"]), int(one.get("picture", 0)), bool(one["add"]), radius, points)
+
+
+def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int]) -> str:
+    """What tells these maps, shown at this size, from all others: the same again after a restart. 32 hex digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    described = maps.concepts, maps.background_count, maps.blocks, maps.sigmas, maps.image_size, size
+    digest.update(repr(described).encode())
+    digest.update(maps.scores.contiguous().view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def chosen_steps(count: int, start: float, end: float) -> tuple[int, int]:
+    """First and last of `count` steps in a part of the schedule, at least one."""
+    first = min(count - 1, math.floor(start * count))
+    return first, max(first, min(count, math.ceil(end * count)) - 1)
+
+
+def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
+    """The maps as this view reads them, for whoever comes next: its steps, its blocks and temperature as their own."""
+    first, last = chosen_steps(len(maps.sigmas), view.start, view.end)
+    low, high = maps.default_blocks
+    blocks = low if view.first_block is None else view.first_block, high if view.last_block is None else view.last_block
+    select_blocks(maps.blocks, *blocks)
+    return replace(
+        maps,
+        scores=maps.scores[first : last + 1],
+        sigmas=maps.sigmas[first : last + 1],
+        default_blocks=blocks,
+        temperature=maps.temperature * view.temperature,
+    )
+
+
+def stack(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
+    """Every concept's share in a picture of the batch, ``(C, h, w)`` uint8: 255 is all of the competition."""
+    one = replace(maps, scores=maps.scores[:, :, picture : picture + 1])
+    return (one.saliency()[0] * 255).round().to(torch.uint8).numpy()
+
+
+def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:
+    """A concept's map of each block or each step, ``(n, h, w)`` uint8, made smaller until all are at most `most` bytes.
+
+    by: ``block`` or ``step``. Raises ValueError on another word.
+    """
+    one = maps.scores[:, :, picture : picture + 1] / maps.temperature
+    if by == "block":
+        shares = torch.stack([one[:, at].softmax(dim=2)[:, 0, concept].mean(dim=0) for at in range(one.shape[1])])
+    elif by == "step":
+        chosen = maps.chosen()
+        shares = torch.stack([step[chosen].softmax(dim=2)[:, 0, concept].mean(dim=0) for step in one])
+    else:
+        raise ValueError(f"There are maps by block and by step, not by {quoted(by)}.")
+    while shares.numel() > most and min(shares.shape[1:]) > 1:
+        even = shares[:, : shares.shape[1] // 2 * 2, : shares.shape[2] // 2 * 2]
+        shares = reduce(even, "n (h 2) (w 2) -> n h w", "mean")
+    return (shares * 255).round().to(torch.uint8).numpy()
+
+
+def enlarged(grid: np.ndarray, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """A map ``(h, w)`` uint8 in pixels, ``size`` float64 0..255: bilinear, as `maps.resize_maps`, in double precision.
+
+    covered: what the grid covers at this size (`maps.covered_size`).
+    """
+    (rows, down, low), (columns, right, high) = (
+        _places(side, whole, count) for side, whole, count in zip(size, covered, grid.shape, strict=True)
+    )
+    values = grid.astype(np.float64)
+    upper = values[rows][:, columns] * (1 - high) + values[rows][:, right] * high
+    lower = values[down][:, columns] * (1 - high) + values[down][:, right] * high
+    return upper * (1 - low[:, None]) + lower * low[:, None]
+
+
+def _places(side: int, covered: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel: the token before it, the one behind it, and how far it is between them."""
+    source = np.maximum((np.arange(side, dtype=np.float64) + 0.5) * count / covered - 0.5, 0.0)
+    before = np.minimum(np.floor(source).astype(np.int64), count - 1)
+    return before, np.minimum(before + 1, count - 1), source - before
+
+
+def cut(grid: np.ndarray, threshold: float, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The mask of a concept, ``size`` bool: where its share reaches the threshold 0..1, and is not nothing."""
+    values = enlarged(grid, covered, size)
+    return (values >= threshold * 255) & (values > 0)
+
+
+def painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
+    """A mask ``(H, W)`` bool with strokes on it, in their order: round brushes along lines."""
+    mask = mask.copy()
+    height, width = mask.shape
+    for stroke in strokes:
+        radius = stroke.radius * width
+        points = [(x * width, y * height) for x, y in stroke.points]
+        for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[-1]], strict=True):
+            left, right = _span(min(x0, x1) - radius, max(x0, x1) + radius, width)
+            top, bottom = _span(min(y0, y1) - radius, max(y0, y1) + radius, height)
+            x = np.arange(left, right, dtype=np.float64)[None] + 0.5
+            y = np.arange(top, bottom, dtype=np.float64)[:, None] + 0.5
+            dx, dy = x1 - x0, y1 - y0
+            length = dx * dx + dy * dy
+            along = ((x - x0) * dx + (y - y0) * dy) / length if length > 0 else np.zeros((1, 1))
+            along = np.minimum(np.maximum(along, 0.0), 1.0)
+            off_x, off_y = x - (x0 + along * dx), y - (y0 + along * dy)
+            mask[top:bottom, left:right][off_x * off_x + off_y * off_y <= radius * radius] = stroke.add
+    return mask
+
+
+def _span(low: float, high: float, side: int) -> tuple[int, int]:
+    return max(0, math.floor(low)), min(side, math.ceil(high) + 1)
+
+
+def masks_of(
+    maps: ConceptAttentionMaps,
+    concept: int,
+    threshold: float,
+    present: Tensor,
+    covered: tuple[int, int],
+    size: tuple[int, int],
+    strokes: Sequence[Stroke] = (),
+) -> Tensor:
+    """A concept's masks, ``(B, *size)`` float32 0 or 1, of maps that are read already.
+
+    present: ``(B,)`` bool, pictures without the concept have an empty mask, but for what is painted.
+    """
+    made = []
+    for picture, there in enumerate(present.tolist()):
+        mask = cut(stack(maps, picture)[concept], threshold, covered, size) if there else np.zeros(size, bool)
+        made.append(torch.from_numpy(painted(mask, [one for one in strokes if one.picture == picture])))
+    return torch.stack(made).float()

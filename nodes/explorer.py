@@ -1,0 +1,108 @@
+"""Concept Explorer: maps to look at and to touch; what is seen is what the node gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..conceptattention_core.adapters.comfy.routes import Shown, shelf_of_server
+from ..conceptattention_core.explore import maps_key, masks_of, parse_state, reading
+from ..conceptattention_core.images import image_batch
+from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from ..conceptattention_core.masks.presence import presence
+from ..conceptattention_core.pictures.heatmap import overlay_picture
+from ..conceptattention_core.record import RunStore
+from .checked import checked
+from .inputs import maps_inputs, maps_of
+from .said import absent
+from .types import CATEGORY, ConceptAttentionMapsType
+
+
+@checked
+class ConceptAttentionExplorer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionExplorer",
+            display_name="Concept Explorer",
+            category=CATEGORY,
+            description=(
+                "Shows the maps inside the node: hover to read every concept's share, click to choose one, move the "
+                "threshold, blocks and steps and see the mask follow, paint what is missing. The outputs are what you "
+                "see."
+            ),
+            search_aliases=["interactive mask", "mask editor", "text to mask", "where is", "find object", "explore"],
+            is_output_node=True,
+            inputs=[
+                *maps_inputs(),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The decoded picture: it is shown under the maps, and the masks take its size.",
+                ),
+                io.String.Input(
+                    "state",
+                    default="",
+                    socketless=True,
+                    extra_dict={"widgetType": "CONCEPT_EXPLORER"},
+                    tooltip="What was chosen and painted in the explorer, as it keeps it.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", tooltip="The chosen concept with what was painted: 0 or 1, one per picture."
+                ),
+                io.Mask.Output(
+                    "masks",
+                    display_name="masks",
+                    is_output_list=True,
+                    tooltip="A list: the mask of each concept at the same threshold, without the background's.",
+                ),
+                io.String.Output(
+                    "names", display_name="names", is_output_list=True, tooltip="A list: the concepts, as in masks."
+                ),
+                io.Image.Output(
+                    "overlay", display_name="overlay", tooltip="Each place in the colour of its strongest concept."
+                ),
+                ConceptAttentionMapsType.Output(
+                    "maps_read",
+                    display_name="maps",
+                    tooltip="The maps with the blocks, steps and temperature that were chosen here.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        maps: ConceptAttentionMaps | RunStore,
+        samples: dict[str, Tensor] | None = None,
+        image: Tensor | None = None,
+        state: str = "",
+    ) -> io.NodeOutput:
+        raw, view = maps_of(maps, samples), parse_state(state)
+        size = raw.image_size if image is None else (image.shape[1], image.shape[2])
+        picture = None if image is None else image_batch(image, raw.scores.shape[2], size)
+        key = maps_key(raw, size)
+        shelf_of_server().put(key, shown := Shown(raw, size))
+        read, index, there = reading(raw, view), raw.index(view.concept), presence(raw)
+        named = len(raw.concepts) - raw.background_count
+        strokes = [one for one in view.strokes if one.key == key]
+        masks = [
+            masks_of(read, at, view.threshold, there[:, at] > 0, shown.covered, size, strokes if at == index else ())
+            for at in range(len(raw.concepts))
+        ]
+        shares = resize_maps(read.saliency(), raw.image_size, size, raw.token_pixels)
+        told: dict[str, Any] = {"explorer": [key], "text": (absent(raw.concepts[index], there[:, index], 0.0),)}
+        if picture is not None:
+            told["explorer_pictures"] = ui.PreviewImage(picture, cls=cls).values
+        return io.NodeOutput(
+            masks[index],
+            masks[:named],
+            list(raw.concepts[:named]),
+            overlay_picture(shares, raw.concepts, raw.background_count, picture),
+            read,
+            ui=told,
+        )

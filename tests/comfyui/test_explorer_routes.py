@@ -1,0 +1,130 @@
+"""What the explorer's page may ask the server for: exact answers, bounded ones, and nothing for odd questions."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+SCORES = 3 * torch.randn(4, 5, 2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+KEY = "0123456789abcdef" * 2
+
+
+@pytest.fixture(scope="module")
+def core(pack: dict[str, Any]) -> Any:
+    package = pack["ConceptAttention"].__module__.rsplit(".", 2)[0] + ".conceptattention_core"
+    return lambda name: import_module(f"{package}.{name}")
+
+
+def shown(core: Any, scores: torch.Tensor = SCORES, names: int = 3) -> Any:
+    concepts = tuple(f"thing {at}" for at in range(names))
+    blocks, steps = tuple(range(scores.shape[1])), tuple(1 - at / 10 for at in range(len(scores)))
+    size = (16 * scores.shape[-2] - 6, 16 * scores.shape[-1])
+    maps = core("maps").ConceptAttentionMaps(scores, concepts, 1, blocks, steps, size)
+    return core("adapters.comfy.routes").Shown(maps, size)
+
+
+def ask(core: Any, what: Any, *paths: str) -> list[tuple[int, bytes]]:
+    """Status and body of each answer of a server with these maps on its shelf."""
+    module = core("adapters.comfy.routes")
+
+    async def talk() -> list[tuple[int, bytes]]:
+        app, routes = web.Application(), web.RouteTableDef()
+        module.add_routes(app, routes)
+        app[module.SHELF].put(KEY, what)
+        app.add_routes(routes)
+        answers = []
+        async with TestClient(TestServer(app)) as client:
+            for path in paths:
+                async with client.get(path) as answer:
+                    answers.append((answer.status, await answer.read()))
+        return answers
+
+    return asyncio.run(talk())
+
+
+def test_shares_and_series(core: Any) -> None:
+    what, explore = shown(core), core("explore")
+    root = f"/concept_attention/{KEY}"
+    view = "first_block=-3&last_block=-2&start=0.5&end=1&temperature=2"
+    (_, whole), (_, part), (_, blocks), (status, about) = ask(
+        core,
+        what,
+        f"{root}/shares?picture=1",
+        f"{root}/shares?picture=0&from=1&{view}",
+        f"{root}/series?picture=1&concept=2&by=block",
+        f"{root}/about",
+    )
+    assert whole == explore.stack(what.maps, 1).tobytes()
+    read = explore.reading(what.maps, explore.View("", 0.5, -3, -2, 0.5, 1.0, 2.0))
+    assert part == explore.stack(read, 0)[1:].tobytes() != explore.stack(what.maps, 0)[1:].tobytes()
+    assert blocks == explore.series(what.maps, 1, 2, "block", 10**6).tobytes() and len(blocks) == 5 * 48
+    assert status == 200 and b'"thing 2"' in about
+
+
+def test_no_message_is_larger_than_it_may_be(core: Any) -> None:
+    scores = torch.randn(2, 19, 1, 40, 64, 64, generator=torch.Generator().manual_seed(0))
+    what, root = shown(core, scores, 40), f"/concept_attention/{KEY}"
+    at_once = core("adapters.comfy.routes").concepts_at_once(what)
+    paths = [f"{root}/shares?from={first}" for first in range(0, 40, at_once)]
+    answers = ask(core, what, *paths, f"{root}/series?by=block", f"{root}/about")
+    assert all(status == 200 and len(body) < 64 * 1024 for status, body in answers)
+    assert b"".join(body for _, body in answers[: len(paths)]) == core("explore").stack(what.maps, 0).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{'f' * 32}/about", 404),
+        ("../../etc/passwd/about", 404),
+        (f"{KEY}/shares?picture=2", 400),
+        (f"{KEY}/shares?picture=-1", 400),
+        (f"{KEY}/shares?picture=0.5", 400),
+        (f"{KEY}/shares?picture=x", 400),
+        (f"{KEY}/shares?from=3", 400),
+        (f"{KEY}/shares?start=nan", 400),
+        (f"{KEY}/shares?temperature=0", 400),
+        (f"{KEY}/shares?first_block=1e9", 400),
+        (f"{KEY}/shares?first_block=9&last_block=9", 400),
+        (f"{KEY}/series?by=head", 400),
+        (f"{KEY}/series?concept=7", 400),
+    ],
+)
+def test_odd_questions(core: Any, path: str, status: int) -> None:
+    assert ask(core, shown(core), f"/concept_attention/{path}")[0][0] == status
+
+
+def test_the_shelf_is_bounded(core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = core("adapters.comfy.routes")
+    shelf, one = module.Shelf(), shown(core)
+    for number in range(20):
+        shelf.put(f"{number:032x}", one)
+    assert shelf.get(f"{19:032x}") is one and shelf.get(f"{11:032x}") is None and shelf.get(f"{12:032x}") is one
+    monkeypatch.setattr(module, "SHELF_BYTES", 2.5 * SCORES.numel() * 4)
+    shelf.put("a" * 32, one)
+    assert shelf.bytes() <= module.SHELF_BYTES and shelf.get("a" * 32) is one
+    monkeypatch.setattr(module, "SHELF_BYTES", 1)
+    shelf.put("b" * 32, one)
+    assert shelf.get("b" * 32) is one, "the newest stays"
+
+
+def test_the_node_gives_what_the_explorer_shows(core: Any, pack: dict[str, Any]) -> None:
+    node, explore, what = pack["ConceptAttentionExplorer"], core("explore"), shown(core)
+    view = '{"concept": "Thing 1", "threshold": 0.4, "first_block": -2, "last_block": -1, "start": 0.5, "end": 1}'
+    mask, masks, names, overlay, read = node.execute(what.maps, None, None, view).result
+    grid = explore.stack(explore.reading(what.maps, explore.parse_state(view)), 1)[1]
+    assert np.array_equal(mask[1].numpy() > 0, explore.cut(grid, 0.4, what.covered, what.size))
+    assert names == ["thing 0", "thing 1"] and len(masks) == 2 and torch.equal(masks[1], mask)
+    assert overlay.shape[0] == 2 and read.sigmas == what.maps.sigmas[2:] and read.default_blocks == (-2, -1)
+    with pytest.raises(ValueError, match="no concept 'thong'"):
+        node.execute(what.maps, None, None, '{"concept": "thong"}')
+    with pytest.raises(ValueError, match="`samples` is not connected"):
+        node.execute(core("record").RunStore())
+    with pytest.raises(ValueError, match="takes the maps of another node"):
+        node.execute(torch.zeros(1))

@@ -1,0 +1,131 @@
+"""The explorer's arithmetic: its maps, masks and strokes, and what its state may hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conceptattention_core.explore import (
+    View,
+    chosen_steps,
+    cut,
+    enlarged,
+    maps_key,
+    masks_of,
+    painted,
+    parse_state,
+    reading,
+    series,
+    stack,
+)
+from conceptattention_core.maps import ConceptAttentionMaps, covered_size, resize_maps
+
+SCORES = 3 * torch.randn(4, 5, 2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+MAPS = ConceptAttentionMaps(SCORES, ("boat", "sea", "background"), 1, tuple(range(5)), (1.0, 0.7, 0.4, 0.1), (90, 120))
+
+
+@pytest.mark.parametrize("size", [(90, 120), (45, 60), (181, 239), (5, 7)])
+def test_maps_in_pixels_are_those_of_every_other_node(size: tuple[int, int]) -> None:
+    covered = covered_size((6, 8), MAPS.image_size, size, 16)
+    wanted = resize_maps(torch.from_numpy(stack(MAPS, 0).astype(np.float32))[None], MAPS.image_size, size, 16)[0]
+    for grid, one in zip(stack(MAPS, 0), wanted, strict=True):
+        assert np.abs(enlarged(grid, covered, size) - one.numpy()).max() < 1e-3
+
+
+def test_shares_are_those_of_the_maps() -> None:
+    for picture in (0, 1):
+        wanted = MAPS.saliency()[picture]
+        assert np.abs(stack(MAPS, picture) / 255 - wanted.numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_reading_is_what_its_saliency_says() -> None:
+    view = View(first_block=1, last_block=-2, start=0.25, end=0.75, temperature=2.0)
+    read = reading(MAPS, view)
+    wanted = (SCORES[1:3, 1:4] / 2).softmax(dim=3).mean(dim=(0, 1))
+    torch.testing.assert_close(read.saliency(), wanted)
+    assert read.sigmas == (0.7, 0.4) and reading(MAPS, View()).saliency().equal(MAPS.saliency())
+    with pytest.raises(ValueError, match="No block lies between"):
+        reading(MAPS, View(first_block=9, last_block=9))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [(0, 1, (0, 9)), (0.5, 0.5, (5, 5)), (1, 1, (9, 9)), (0, 0, (0, 0)), (0.8, 0.3, (8, 8)), (0.25, 0.61, (2, 6))],
+)
+def test_there_is_always_a_step(start: float, end: float, wanted: tuple[int, int]) -> None:
+    assert chosen_steps(10, start, end) == wanted
+
+
+def test_series_by_block_and_step() -> None:
+    blocks, steps = (series(MAPS, 0, 1, by, 10**6) for by in ("block", "step"))
+    assert blocks.shape == (5, 6, 8) and steps.shape == (4, 6, 8)
+    shares = SCORES.softmax(dim=3)[:, :, 0, 1]
+    assert np.abs(blocks / 255 - shares.mean(dim=0).numpy()).max() < 0.003
+    assert np.abs(steps / 255 - shares.mean(dim=1).numpy()).max() < 0.003
+    assert series(MAPS, 0, 1, "block", 100).shape == (5, 3, 4)
+    with pytest.raises(ValueError, match="by block and by step"):
+        series(MAPS, 0, 0, "head", 100)
+
+
+def stroke(add: bool, points: list[list[float]], radius: float = 0.1, **more: Any) -> dict[str, Any]:
+    return {"key": "k", "picture": 0, "add": add, "radius": radius, "points": points, **more}
+
+
+def test_brushes_are_round_and_strokes_have_an_order() -> None:
+    lines = [stroke(True, [[0.2, 0.5], [0.8, 0.5]]), stroke(False, [[0.5, 0.5]], 0.05)]
+    strokes = parse_state(json.dumps({"strokes": lines})).strokes
+    mask = painted(np.zeros((60, 100), bool), strokes)
+    y, x = np.mgrid[:60, :100] + 0.5
+    along = np.clip(x, 20, 80)
+    wanted = (np.hypot(x - along, y - 30) <= 10) & (np.hypot(x - 50, y - 30) > 5)
+    assert np.array_equal(mask, wanted)
+    assert painted(np.ones((60, 100), bool), strokes[::-1]).all()  # the later one wins
+
+
+def test_masks_of_a_batch() -> None:
+    covered = covered_size((6, 8), MAPS.image_size, (90, 120), 16)
+    strokes = parse_state(json.dumps({"strokes": [stroke(True, [[0.5, 0.5]], picture=1)]})).strokes
+    masks = masks_of(MAPS, 1, 0.4, torch.tensor([True, False]), covered, (90, 120), strokes)
+    assert np.array_equal(masks[0].numpy() > 0, cut(stack(MAPS, 0)[1], 0.4, covered, (90, 120)))
+    assert masks[1, 45, 60] == 1 and 0 < masks[1].mean() < 0.1  # an absent concept: what is painted alone
+    assert not masks_of(MAPS, 1, 0.0, torch.tensor([True, True]), covered, (90, 120)).isnan().any()
+
+
+def test_a_key_is_the_same_for_the_same_maps_alone() -> None:
+    other = ConceptAttentionMaps(**{**vars(MAPS), "scores": SCORES + 1e-3})
+    keys = {maps_key(MAPS, (90, 120)), maps_key(MAPS, (45, 60)), maps_key(other, (90, 120))}
+    again = ConceptAttentionMaps(**{**vars(MAPS), "scores": SCORES.clone()})
+    assert len(keys) == 3 and maps_key(again, (90, 120)) in keys and all(len(key) == 32 for key in keys)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "5",
+        '{"threshold": 2}',
+        '{"threshold": NaN}',
+        '{"temperature": 0}',
+        '{"first_block": 1.5}',
+        '{"strokes": 5}',
+        json.dumps({"strokes": [stroke(True, [])]}),
+        json.dumps({"strokes": [stroke(True, [[0.5]])]}),
+        json.dumps({"strokes": [stroke(True, [[1e9, 0.5]])]}),
+        json.dumps({"strokes": [{"points": [[0, 0]]}]}),
+        "[" * 60_000,
+    ],
+)
+def test_a_state_that_no_explorer_wrote(text: str) -> None:
+    with pytest.raises(ValueError, match="`state` is not what the explorer wrote"):
+        parse_state(text)
+
+
+def test_a_state_is_bounded() -> None:
+    with pytest.raises(ValueError, match="letters; at most 65536"):
+        parse_state(" x" * 40_000)
+    assert parse_state("  ") == View() == parse_state("{}")

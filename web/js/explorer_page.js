@@ -1,0 +1,81 @@
+// The explorer's controls, as plain elements. No text of the user's ever becomes HTML.
+
+const STYLE = `
+.concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box; padding: 4px;
+  color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
+.concept-explorer .stage { flex: 1 1 auto; min-height: 160px; position: relative; display: flex; justify-content: center;
+  align-items: center; background: #0004; border-radius: 4px; overflow: hidden; }
+.concept-explorer canvas { width: 100%; height: 100%; object-fit: contain; cursor: crosshair; touch-action: none; }
+.concept-explorer canvas:focus-visible { outline: 2px solid #6cf; }
+.concept-explorer .row { display: flex; gap: 6px; align-items: center; flex-wrap: wrap; }
+.concept-explorer label { display: flex; gap: 4px; align-items: center; flex: 1 1 90px; min-width: 0; white-space: nowrap; }
+.concept-explorer input[type=range] { flex: 1 1 30px; min-width: 30px; }
+.concept-explorer select, .concept-explorer button { background: var(--comfy-input-bg, #222); color: inherit;
+  border: 1px solid var(--border-color, #555); border-radius: 4px; padding: 2px 6px; font: inherit; max-width: 100%; }
+.concept-explorer button[aria-pressed=true] { outline: 2px solid #6cf; outline-offset: -2px; }
+.concept-explorer .legend { max-height: 66px; overflow-y: auto; }
+.concept-explorer .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 4px; border-radius: 2px; }
+.concept-explorer .said { min-height: 15px; opacity: 0.85; }
+.concept-explorer [hidden] { display: none; }`;
+
+export const VIEWS = { heat: "Heat map", all: "All concepts", mask: "Mask", blocks: "By block", steps: "By step" };
+
+/** An element with properties, attributes and children. */
+export function element(tag, given = {}, children = []) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (name.includes("-") || name === "role") made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+function slider(name, tip, min, max, step) {
+  const input = element("input", { type: "range", min, max, step, title: tip, "aria-label": name });
+  const shown = element("span", {}, [""]);
+  return { input, shown, label: element("label", { title: tip }, [name, input, shown]) };
+}
+
+/** Everything that is on the node: elements by name. */
+export function makePage() {
+  // Nodes 2.0 leaves the wheel to what has the focus inside an element that is marked so.
+  const page = { root: element("div", { className: "concept-explorer", "data-capture-wheel": "true" }) };
+  page.canvas = element("canvas", { tabIndex: 0, width: 16, height: 16, role: "img", "aria-label": "Concept map" });
+  page.concept = element("select", { title: "Which concept to show", "aria-label": "Concept" });
+  page.view = element("select", { title: "What to show", "aria-label": "View" });
+  for (const [value, text] of Object.entries(VIEWS)) page.view.append(element("option", { value }, [text]));
+  page.threshold = slider("Threshold", "The share of the competition from which on a place is masked", 0, 1, 0.01);
+  page.temperature = slider("Temperature", "Above 1 softens the competition, below 1 sharpens it", -2, 2, 0.05);
+  page.firstBlock = slider("Blocks from", "The first block of the model to average", 0, 1, 1);
+  page.lastBlock = slider("to", "The last block of the model to average", 0, 1, 1);
+  page.firstStep = slider("Steps from", "The first step to average", 0, 1, 1);
+  page.lastStep = slider("to", "The last step to average", 0, 1, 1);
+  page.picture = slider("Picture", "Which picture of the batch", 0, 0, 1);
+  page.brush = slider("Brush", "Size of the brush", 0.005, 0.2, 0.005);
+  const button = (text, title) => element("button", { type: "button", title }, [text]);
+  page.add = button("Paint +", "Paint on the picture to add to the mask");
+  page.remove = button("Paint -", "Paint on the picture to take from the mask");
+  page.undo = button("Undo", "Take back the last stroke");
+  page.clear = button("Clear", "Take back all strokes");
+  page.play = button("Play", "Show one step after another");
+  page.save = button("Save PNG", "Save what is seen");
+  page.legend = element("div", { className: "row legend", role: "group", "aria-label": "Concepts" });
+  page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
+  page.root.append(
+    element("style", {}, [STYLE]),
+    element("div", { className: "stage" }, [page.canvas]),
+    page.said,
+    element("div", { className: "row" }, [page.concept, page.view, page.picture.label, page.play, page.save]),
+    page.legend,
+    element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
+    element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),
+    element("div", { className: "row" }, [page.firstStep.label, page.lastStep.label]),
+    element("div", { className: "row" }, [page.add, page.remove, page.brush.label, page.undo, page.clear]),
+  );
+  // The canvas of the graph must not zoom, drag or delete nodes while a control is used.
+  for (const kind of ["wheel", "pointerdown", "pointermove", "pointerup", "keydown", "contextmenu", "dblclick"]) {
+    page.root.addEventListener(kind, (event) => event.stopPropagation());
+  }
+  return page;
+}
