@@ -76,6 +76,7 @@ class Recorder:
     limit: int = RUN_BYTES
     _steps: StepScores = field(init=False)
     _blocks: tuple[int, ...] = ()
+    _latest: tuple[float, tuple[int, ...], Tensor] | None = None
     _skipped: str = ""
 
     def __post_init__(self) -> None:
@@ -104,8 +105,12 @@ class Recorder:
                 "a run may take. Name fewer concepts, or sample fewer or smaller pictures at once."
             )
             return
-        self._blocks = blocks
+        self._blocks, self._latest = blocks, (sigma, blocks, mean)
         self._steps.add(sigma, mean)
+
+    def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
+        """Noise level, blocks and scores ``(blocks, batch, C, h, w)`` of the last evaluation that was recorded."""
+        return self._latest
 
     def skip(self, reason: str) -> None:
         """Note that an evaluation could not be recorded: the reader is told if none could."""

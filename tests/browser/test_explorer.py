@@ -250,3 +250,22 @@ def test_old_strokes_never_land_on_a_new_picture(front_end: Any) -> None:
     assert np.array_equal(driver.canvas()[..., :3], result.pictures(save)[0])
     assert "belong to another picture" in driver.said()
     assert driver.canvas()[16, 19, 0] == 0
+
+
+def test_maps_are_live_while_the_picture_forms(front_end: Any) -> None:
+    """Frames are drawn in the explorer that waits for this sampler, where preview pictures are on."""
+    driver, page = Driver(front_end), front_end.page
+    page.evaluate(BUILD)
+    fit_view(page)
+    page.evaluate(FIND)
+    setting = "async (value) => { await app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', value) }"
+    page.evaluate("() => { app.graph.nodes.find((n) => n.type === 'KSampler').widgets[2].value = 60 }")
+    page.evaluate(setting, "latent2rgb")
+    try:
+        assert front_end.run().ok
+        front_end.until(lambda: page.evaluate("() => !!explorer()?.maps"))
+        assert page.evaluate("() => explorer().frames ?? 0") >= 1
+    finally:
+        page.evaluate(setting, "default")
+    page.wait_for_timeout(500)
+    assert driver.said().startswith("boat: mask")  # and at the end the maps themselves are there

@@ -120,3 +120,30 @@ export function sharesAt(maps, { grid, covered }, [height, width], x, y) {
   const column = Math.min(grid[1] - 1, Math.floor((x * width * grid[1]) / covered[1]));
   return maps.map((map) => map[row * grid[1] + column] / 255);
 }
+
+/** One small map after another, in rows, each with its number. series: bytes, side [h, w] each. */
+export function drawSeries(context, [height, width], series, side, names, heat) {
+  const columns = Math.ceil(Math.sqrt(names.length)), size = side[0] * side[1];
+  const cell = [width / columns, height / Math.ceil(names.length / columns)];
+  const layer = new OffscreenCanvas(side[1], side[0]), letters = Math.max(9, Math.round(cell[1] / 8));
+  context.font = `${letters}px sans-serif`;
+  names.forEach((name, at) => {
+    const map = series.subarray(at * size, (at + 1) * size);
+    layer.getContext("2d").putImageData(heatPicture(map, { grid: side, covered: side }, side, heat, true), 0, 0);
+    const x = (at % columns) * cell[0], y = Math.floor(at / columns) * cell[1];
+    context.drawImage(layer, x + 1, y + 1, cell[0] - 2, cell[1] - 2);
+    context.fillStyle = "#fff";
+    context.fillText(String(name), x + 4, y + letters + 3);
+  });
+}
+
+/** A frame of a sampler that runs: every place in the colour of its strongest concept. */
+export function drawLive(canvas, frame, colors, named) {
+  const bytes = Uint8Array.from(atob(frame.maps), (letter) => letter.charCodeAt(0)), [h, w] = frame.grid;
+  const maps = frame.names.map((_, at) => bytes.subarray(at * h * w, (at + 1) * h * w));
+  const layer = new OffscreenCanvas(w, h);
+  const about = { grid: frame.grid, covered: frame.grid };
+  layer.getContext("2d").putImageData(winnersPicture(maps, about, [h, w], colors, named), 0, 0);
+  Object.assign(canvas, { width: w * 8, height: h * 8 });
+  canvas.getContext("2d").drawImage(layer, 0, 0, canvas.width, canvas.height);
+}

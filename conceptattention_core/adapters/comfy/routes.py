@@ -43,6 +43,8 @@ class Shelf:
 
     def __init__(self) -> None:
         self._shown: dict[str, Shown] = {}
+        self.live = True
+        """Whether anybody wants maps while a sampler runs: a setting of the page."""
 
     def put(self, key: str, shown: Shown) -> None:
         self._shown.pop(key, None)
@@ -76,6 +78,12 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         return web.Response(body=body, content_type="application/octet-stream")
+
+    @routes.post("/concept_attention/live")
+    async def live(request: web.Request) -> web.Response:
+        """The page's setting: live maps on or off."""
+        shelf.live = request.query.get("on") == "true"
+        return web.Response()
 
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/about")
     async def about(request: web.Request) -> web.Response:

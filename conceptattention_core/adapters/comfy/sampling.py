@@ -26,6 +26,7 @@ from .call import Call
 from .families import require_family, transformer_of
 from .families.base import Family
 from .guard import told
+from .live import LiveMaps
 from .tap import AttentionTap
 
 WRAPPER_KEY = "concept_attention"
@@ -93,9 +94,12 @@ class SamplingRecorder:
                 is_model_options=True,
             )
         denoised: list[Tensor] = []
+        live = LiveMaps(recorder) if recorder is not None else None
 
         def keep_denoised(step: int, x0: Tensor, x: Tensor, total_steps: int) -> Any:
             denoised[:] = [x0]
+            if live is not None:
+                live.step(step, total_steps)
             return callback(step, x0, x, total_steps) if callback is not None else None
 
         # Once the run has ended the guider lets go of its inner model, so it is asked for beforehand.
