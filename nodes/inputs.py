@@ -7,7 +7,6 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..conceptattention_core.maps import ConceptAttentionMaps
-from ..conceptattention_core.record import RunStore
 from .types import ConceptAttentionMapsType, ConceptAttentionType
 
 TEMPERATURE = (
@@ -38,10 +37,13 @@ def maps_inputs() -> list[io.Input]:
 
 
 def maps_of(given: Any, samples: dict[str, Any] | None) -> ConceptAttentionMaps:
-    """The maps that `maps_inputs` are given. Raises ValueError, saying what to connect, where there are none."""
-    if isinstance(given, ConceptAttentionMaps):
+    """The maps that `maps_inputs` are given. Raises ValueError, saying what to connect, where there are none.
+
+    Told by what they can do: another pack may bring the core along, whose classes are not these.
+    """
+    if hasattr(given, "saliency") and hasattr(given, "scores"):
         return given
-    if not isinstance(given, RunStore):
+    if not hasattr(given, "find") or isinstance(given, str):
         raise ValueError("`maps` takes the maps of another node, or Apply Concept Attention's concept_attention.")
     if samples is None:
         raise ValueError("`samples` is not connected: the sampler's LATENT tells which of its runs to read.")

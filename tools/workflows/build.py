@@ -6,13 +6,13 @@ from playwright.sync_api import Page
 
 from .plan import Plan
 
-GAP = 40
+GAP = 30
 TITLE = 30
 """Height of a node's title bar, which the front end draws above the node's position."""
 HEAD = 60
 """Height of a group's title."""
 
-BUILD = """async ({items, rows, gap, title, head}) => {
+BUILD = """async ({items}) => {
     app.graph.clear();
     const nodes = {};
     for (const item of items) {
@@ -36,6 +36,11 @@ BUILD = """async ({items, rows, gap, title, head}) => {
                 throw new Error(`cannot connect ${value} to ${name} of ${item.name}`);
         }
     }
+    window.planned = nodes;
+}"""
+
+ARRANGE = """({items, rows, gap, title, head}) => {
+    const nodes = window.planned;
     for (const item of items) {
         const node = nodes[item.name], least = node.computeSize();
         node.setSize(item.size ? [Math.max(item.size[0], least[0]), Math.max(item.size[1], least[1])] : least);
@@ -74,4 +79,6 @@ BUILD = """async ({items, rows, gap, title, head}) => {
 def build(page: Page, wanted: Plan) -> None:
     """Make the nodes in the front end, connect and arrange them."""
     items = [vars(item) for item in wanted.items]
-    page.evaluate(BUILD, {"items": items, "rows": wanted.rows, "gap": GAP, "title": TITLE, "head": HEAD})
+    page.evaluate(BUILD, {"items": items})
+    page.wait_for_timeout(1500)  # texts and previews tell how much room they want once they have been drawn
+    page.evaluate(ARRANGE, {"items": items, "rows": wanted.rows, "gap": GAP, "title": TITLE, "head": HEAD})

@@ -28,8 +28,11 @@ class Plan:
     rows: list[dict[str, list[list[str]]]]
 
 
-def shown(name: str, source: tuple[str, int], title: str, save: bool) -> Item:
-    """A picture for a person to see, or one for `dev.py demo` to find by its prefix."""
-    if save:
-        return Item(name, "SaveImage", {"images": source, "filename_prefix": f"demo/{name.split()[0]}"}, title)
+def shown(name: str, source: tuple[str, int], title: str) -> Item:
+    """A picture for a person to see."""
     return Item(name, "PreviewImage", {"images": source}, title, (300, 340))
+
+
+def saved(name: str, source: tuple[str, int], title: str) -> Item:
+    """A picture for `dev.py demo` to find by its prefix."""
+    return Item(name, "SaveImage", {"images": source, "filename_prefix": f"demo/{name.split()[0]}"}, title)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .plan import Item, Plan, shown
+from .plan import Item, Plan, saved
 
 PROMPT = "boat, sea, sky"
 CONCEPTS = ("boat", "sea", "sky")
@@ -16,31 +16,21 @@ STEPS = 20
 DEMO_CFG = 7.0
 """The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""
 
-DEMO_NOTE = """## Concept Attention: the demo
+DEMO_NOTE = """## Press Run
 
-*Press Run (Ctrl + Enter): it takes seconds, even without a GPU.*
+It takes seconds, even without a GPU: a tiny Flux draws a cartoon, and your **concepts** ride along without changing it.
 
-1. **Load Demo Flux** brings a tiny Flux that draws cartoon scenes.
-2. **Apply Concept Attention**: your concepts ride along while the sampler makes the picture. It does not change it.
-3. Each **Concept Attention** reads one concept: a heat map, a mask, and an overlay of all concepts.
+In the **Concept Explorer**, point at the picture, click on a thing, move the threshold, paint. Its mask goes on to
+whatever takes one.
 
-Change a `threshold` and run again: nothing is sampled again.
+Concepts compete for every place; what you do not name goes to *background*."""
 
-Concepts compete for every place in the picture. What you do not name goes to `background`.
+FLUX_NOTE = """## On your own Flux
 
-Help: select a node and press **i** above it."""
+Choose your files in the three loaders: FLUX.1 schnell (4 steps), dev, Krea, Fill, Kontext; fp8, GGUF or with LoRAs.
 
-FLUX_NOTE = """## Concept Attention on Flux
-
-Any FLUX.1 model will do: schnell, dev, Krea, Fill, Kontext; fp8, GGUF or with LoRAs. Choose your files in the three
-loaders on the left. For schnell 4 steps are enough.
-
-- diffusion_models/**flux1-dev.safetensors**
-- text_encoders/**t5xxl_fp8_e4m3fn.safetensors** and **clip_l.safetensors**
-- vae/**ae.safetensors**
-
-Write what to look for in Apply Concept Attention; each Concept Attention node reads one of the concepts. Use `mask` for
-inpainting or regional edits like any other mask."""
+Write what to look for in **Apply Concept Attention**, look at it in the **Concept Explorer**, and use its mask like any
+other."""
 
 
 def plan(
@@ -52,12 +42,10 @@ def plan(
     note: str,
     pixels: int,
     seed: int,
-    save: bool,
 ) -> Plan:
-    """What both workflows have in common, behind the nodes that load a model and encode the prompt.
+    """What `dev.py demo` runs: a reader for every concept, and every picture in a file.
 
     sources: the sockets where model, clip, vae and positive come from. negative: what makes the negative prompt.
-    save: pictures to files instead of previews.
     """
     apply = Item(
         "apply",
@@ -74,23 +62,20 @@ def plan(
         negative,
         Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, "Size", (340, 0)),
         apply,
-        Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(340, 0)),
+        Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(270, 0)),
         Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(300, 0)),
-        shown("picture", ("decode", 0), "Picture", save),
+        saved("picture", ("decode", 0), "Picture"),
     ]
     record = {"concept_attention": ("apply", 1), "samples": ("sampler", 0)}
     for concept in (*CONCEPTS, BACKGROUND):
         inputs = {**record, "image": ("decode", 0), "concept": concept}
         items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
-        items.append(shown(f"heatmap {concept}", (concept, 1), f"Heat map: {concept}", save))
-    items.append(shown("overlay", (CONCEPTS[0], 2), "Overlay of all concepts", save))
-    if save:
-        items.append(Item("mask as image", "MaskToImage", {"mask": (MASKED, 0)}))
-        items.append(shown("mask", ("mask as image", 0), f"Mask: {MASKED}", save))
-    else:
-        items.append(Item("mask", "MaskPreview", {"mask": (MASKED, 0)}, f"Mask: {MASKED}", (300, 340)))
+        items.append(saved(f"heatmap {concept}", (concept, 1), f"Heat map: {concept}"))
+    items.append(saved("overlay", (CONCEPTS[0], 2), "Overlay of all concepts"))
+    items.append(Item("mask as image", "MaskToImage", {"mask": (MASKED, 0)}))
+    items.append(saved("mask", ("mask as image", 0), f"Mask: {MASKED}"))
     items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
-    items.append(shown("labels", ("label map", 2), "Label map of all concepts", save))
+    items.append(saved("labels", ("label map", 2), "Label map of all concepts"))
     items.append(Item("note", "MarkdownNote", {"": note}, "What this is", (340, 360)))
     rows = [
         {
@@ -111,29 +96,71 @@ def plan(
     return Plan(items, rows)
 
 
+def explored(
+    loaders: list[Item],
+    prompt: list[Item],
+    sources: dict[str, Any],
+    negative: Item,
+    cfg: float,
+    note: str,
+    pixels: int,
+    seed: int,
+) -> Plan:
+    """The same, to look at: one explorer reads all concepts. As few nodes as it takes, on one screen."""
+    applied = {"model": sources["model"], "clip": sources["clip"], "concepts": "\n".join(CONCEPTS)}
+    sampling = {"steps": STEPS, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple"}
+    sockets = {"positive": sources["positive"], "negative": ("negative", 0), "latent_image": ("latent", 0)}
+    seeding = {"seed": seed, "control_after_generate": "fixed"}
+    seen = {"maps": ("apply", 1), "samples": ("sampler", 0), "image": ("decode", 0)}
+    items = [
+        *loaders,
+        *prompt,
+        negative,
+        Item("latent", "EmptySD3LatentImage", {"width": pixels, "height": pixels}, "Size", (270, 0)),
+        Item("apply", "ConceptAttentionApply", {**applied, "background": BACKGROUND}, size=(290, 320)),
+        Item("sampler", "KSampler", {"model": ("apply", 0), **sockets, **seeding, **sampling}, size=(270, 0)),
+        Item("decode", "VAEDecode", {"samples": ("sampler", 0), "vae": sources["vae"]}, size=(270, 0)),
+        Item("explorer", "ConceptAttentionExplorer", seen, size=(450, 700)),
+        Item("mask", "MaskPreview", {"mask": ("explorer", 0)}, "Mask", (270, 300)),
+        Item("note", "MarkdownNote", {"": note}, "What this is", (270, 225)),
+    ]
+    rows = [
+        {
+            "1  A model, and what to draw and to find": [
+                ["note", *(item.name for item in loaders), "latent"],
+                [*(item.name for item in prompt), "negative", "apply"],
+            ],
+            "2  Sample, look, touch": [["sampler", "decode", "mask"], ["explorer"]],
+        }
+    ]
+    return Plan(items, rows)
+
+
 def text(inputs: dict[str, Any]) -> Item:
-    return Item("prompt", "CLIPTextEncode", {"text": PROMPT, **inputs}, "Prompt", (340, 140))
+    return Item("prompt", "CLIPTextEncode", {"text": PROMPT, **inputs}, "Prompt", (290, 100))
 
 
 def demo(save: bool = False) -> Plan:
     """The workflow that runs anywhere, on the demo model."""
-    loaders = [Item("model", "ConceptAttentionDemoModel", size=(340, 0))]
+    loaders = [Item("model", "ConceptAttentionDemoModel", size=(270, 0))]
     sources = {"model": ("model", 0), "clip": ("model", 1), "vae": ("model", 2), "positive": ("prompt", 0)}
-    negative = Item("negative", "CLIPTextEncode", {"clip": ("model", 1), "text": ""}, "No negative prompt", (340, 120))
+    negative = Item("negative", "CLIPTextEncode", {"clip": ("model", 1), "text": ""}, "No negative prompt", (290, 90))
     prompt = [text({"clip": ("model", 1)})]
-    return plan(loaders, prompt, sources, negative, DEMO_CFG, DEMO_NOTE, 256, DEMO_SEED, save)
+    if not save:
+        return explored(loaders, prompt, sources, negative, DEMO_CFG, DEMO_NOTE, 256, DEMO_SEED)
+    return plan(loaders, prompt, sources, negative, DEMO_CFG, DEMO_NOTE, 256, DEMO_SEED)
 
 
 def flux() -> Plan:
     """The same on a full Flux, with the stock loaders."""
     clips = {"clip_name1": "t5xxl_fp8_e4m3fn.safetensors", "clip_name2": "clip_l.safetensors", "type": "flux"}
     loaders = [
-        Item("model", "UNETLoader", {"unet_name": "flux1-dev.safetensors"}, size=(340, 0)),
-        Item("clip", "DualCLIPLoader", clips, size=(340, 0)),
-        Item("vae", "VAELoader", {"vae_name": "ae.safetensors"}, size=(340, 0)),
+        Item("model", "UNETLoader", {"unet_name": "flux1-dev.safetensors"}, size=(270, 0)),
+        Item("clip", "DualCLIPLoader", clips, size=(270, 0)),
+        Item("vae", "VAELoader", {"vae_name": "ae.safetensors"}, size=(270, 0)),
     ]
-    guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(340, 0))
+    guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(290, 0))
     sources = {"model": ("model", 0), "clip": ("clip", 0), "vae": ("vae", 0), "positive": ("guidance", 0)}
-    negative = Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt", (340, 0))
+    negative = Item("negative", "ConditioningZeroOut", {"conditioning": ("prompt", 0)}, "No negative prompt", (290, 0))
     prompt = [text({"clip": ("clip", 0)}), guidance]
-    return plan(loaders, prompt, sources, negative, 1.0, FLUX_NOTE, 1024, 0, save=False)
+    return explored(loaders, prompt, sources, negative, 1.0, FLUX_NOTE, 1024, 0)

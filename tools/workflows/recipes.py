@@ -20,7 +20,7 @@ MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
 USING_FLUX = """
 
 To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Concept Attention
-Flux*. Set `cfg` to 1 there, and put a FluxGuidance node behind each prompt."""
+Flux*. Set cfg to 1 there, and put a FluxGuidance node behind each prompt."""
 
 
 def prompt(name: str, text: str, title: str = "") -> Item:
@@ -49,33 +49,35 @@ def picture(name: str, samples: Any) -> Item:
 
 
 def first_picture(text: str, concepts: tuple[str, ...], seed: int = SEED) -> list[Item]:
-    """Sample a picture while the concepts ride along, and read the maps."""
+    """Sample a picture while the concepts ride along."""
     applied = {"model": MODEL, "clip": CLIP, "concepts": "\n".join(concepts), "background": "background"}
-    read = {"concept_attention": ("apply", 1), "samples": ("sampler", 0), "image": ("picture", 0)}
     return [
         LOADER,
         prompt("prompt", text),
         prompt("negative", "", "No negative prompt"),
         Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
-        Item("apply", "ConceptAttentionApply", applied, size=(340, 300)),
+        Item("apply", "ConceptAttentionApply", applied, size=(340, 320)),
         sampler("sampler", ("apply", 0), ("prompt", 0), ("latent", 0), seed),
         picture("picture", ("sampler", 0)),
-        shown("shown picture", ("picture", 0), "Picture", False),
-        Item("read", "ConceptAttention", read, size=(300, 0)),
+        shown("shown picture", ("picture", 0), "Picture"),
     ]
 
 
 FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], ["sampler", "picture", "shown picture"]]
 
 
-def mask(concept: str, maps: Any = ("read", 3), image: Any = ("picture", 0), **changes: Any) -> list[Item]:
+RECORD = {"maps": ("apply", 1), "samples": ("sampler", 0)}
+"""What the sampler has recorded, as every reader takes it."""
+
+
+def mask(concept: str, record: dict[str, Any] = RECORD, **changes: Any) -> list[Item]:
     """The mask of a concept, and its preview."""
     # All of them: the front end hands a new node the values that an earlier one of the same number had.
     recipe = {"method": "argmax", "grow": 20, "blur": 0, "fill_holes": True, "keep": "largest"}
-    inputs = {"maps": maps, "image": image, "concept": concept, **recipe, **changes}
+    inputs = {**record, "image": ("picture", 0), "concept": concept, **recipe, **changes}
     return [
         Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
-        shown("shown mask", ("mask", 1), "The mask over the picture", False),
+        shown("shown mask", ("mask", 1), "The mask over the picture"),
     ]
 
 
@@ -84,7 +86,7 @@ def pasted(source: Any, destination: Any = ("picture", 0), **place: Any) -> list
     inputs = {"destination": destination, "source": source, "mask": ("mask", 0), "resize_source": False}
     return [
         Item("paste", "ImageCompositeMasked", inputs | place, size=(300, 0)),
-        shown("result", ("paste", 0), "Result", False),
+        shown("result", ("paste", 0), "Result"),
     ]
 
 
@@ -116,14 +118,14 @@ def inpaint() -> Plan:
 
 Makes a picture with a cloud, finds the cloud, and draws a sun in its place.
 
-1. **Concept Attention** reads the maps of the picture while it is made.
+1. **Apply Concept Attention**: the concepts ride along while the picture is made.
 2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room.
 3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
 pixel outside it as it was."""
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [["new prompt", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
         "3  Draw something else inside it",
     )
@@ -143,12 +145,12 @@ def inpaint_differential() -> Plan:
     ]
     text = """## Inpaint with a soft mask
 
-As *Inpaint*, but the mask fades (`blur`), and **Differential Diffusion** redraws each place as much as the mask says:
+As *Inpaint*, but the mask fades (blur), and **Differential Diffusion** redraws each place as much as the mask says:
 the new thing grows into its surroundings without a seam."""
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [["new prompt", "differential", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
         "3  Redraw each place as much as the mask says",
     )
@@ -180,7 +182,7 @@ the demo Flux does not look at the hole, and only draws inside the mask."""
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [["new prompt", "inpainting"], ["redo", "redone"], ["paste"], ["result"]],
         "3  Fill the hole",
     )
@@ -194,7 +196,7 @@ def composite() -> Plan:
         prompt("other prompt", "mountain, grass, sunset", "Prompt of another picture"),
         sampler("other", MODEL, ("other prompt", 0), ("latent", 0), 17),
         picture("other picture", ("other", 0)),
-        shown("shown other", ("other picture", 0), "Another picture", False),
+        shown("shown other", ("other picture", 0), "Another picture"),
         *pasted(("picture", 0), ("other picture", 0)),
     ]
     text = """## Cut out and composite
@@ -203,7 +205,7 @@ Makes two pictures, cuts the cloud out of the first one with its mask, and paste
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [["other prompt", "other", "other picture"], ["shown other"], ["paste"], ["result"]],
         "3  Paste it onto another picture",
     )
@@ -228,7 +230,7 @@ def regional_prompt() -> Plan:
         ),
         sampler("redo", MODEL, ("both", 0), ("latent", 0)),
         picture("redone", ("redo", 0)),
-        shown("result", ("redone", 0), "Result", False),
+        shown("result", ("redone", 0), "Result"),
     ]
     text = """## A prompt for one region
 
@@ -237,7 +239,7 @@ sky, and the first prompt for the rest."""
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [["region prompt", "rest"], ["in region", "in rest", "both"], ["redo", "redone"], ["result"]],
         "3  The same picture, with its own prompt for the sky",
     )
@@ -245,7 +247,7 @@ sky, and the first prompt for the rest."""
 
 def crop_and_stitch() -> Plan:
     """Crop around the mask, redo the crop at a larger size, put it back."""
-    region = {"maps": ("read", 3), "image": ("picture", 0), "concept": THING, "padding": 24}
+    region = {**RECORD, "image": ("picture", 0), "concept": THING, "padding": 24}
     place = {"x": ("region", 4), "y": ("region", 5)}
     size = {"width": ("region", 6), "height": ("region", 7)}
     large = {"width": PIXELS, "height": PIXELS, "upscale_method": "lanczos", "crop": "disabled"}
@@ -271,12 +273,12 @@ def crop_and_stitch() -> Plan:
     ]
     text = """## Crop, redo, stitch
 
-Crops the picture around the cloud (**Concept Attention Boxes**, `region`), redoes the crop at full size, where small
+Crops the picture around the cloud (region of **Concept Attention Boxes**), redoes the crop at full size, where small
 things get more detail, and puts it back through the mask."""
     return recipe(
         text,
         items,
-        [["read"], ["mask"], ["shown mask"]],
+        [["mask"], ["shown mask"]],
         [
             ["region", "new prompt"],
             ["crop", "larger", "encode"],
@@ -298,6 +300,14 @@ def existing_picture() -> Plan:
         "image": ("picture", 0),
         "concepts": "\n".join(CONCEPTS),
         "background": "background",
+        "prompt": "",
+        "token_pooling": "mean",
+        "projection": "output",
+        "noise_level": 0.5,
+        "noise_samples": 1,
+        "seed": 0,
+        "guidance": 3.5,
+        "last_block": -1,
     }
     items = [
         LOADER,
@@ -306,9 +316,9 @@ def existing_picture() -> Plan:
         Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
         sampler("sampler", MODEL, ("prompt", 0), ("latent", 0)),
         picture("picture", ("sampler", 0)),
-        shown("shown picture", ("picture", 0), "Picture", False),
+        shown("shown picture", ("picture", 0), "Picture"),
         Item("read", "ConceptAttentionFromImage", found, size=(340, 360)),
-        *mask(THING, ("read", 0)),
+        *mask(THING, {"maps": ("read", 0)}),
         Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(300, 0)),
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
         Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(300, 0)),

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tools.workflows.save --comfyui .comfyui/ComfyUI
 
-The workflows are written down in `tools/workflow_plans/`; the front end makes their nodes, wires and arranges them, and
-exports the files. They are then run, for their thumbnails and for the README's pictures: do that again when the demo
-model has changed.
+The workflows are written down in `reading.py` and `recipes.py`; the front end makes their nodes, wires and arranges
+them, and exports the files. They are then run, for their thumbnails and for the README's pictures: do that again when
+the demo model has changed.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def main() -> None:
                     save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
                 elif name == DEMO:
                     run(page)
+                    page.wait_for_timeout(3000)
                     save_picture(IMAGES / "workflow.png", screenshot(page))
                     build(page, demo(save=True))
                     nodes = export(page)["output"]
@@ -143,7 +144,8 @@ def main() -> None:
         for name in names:
             if name != FLUX:
                 shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
-                strips[name] = arranged(pictures(server, graphs[name], ("Picture", *shown)), 3, 0, height=256)
+                graph = saved if name == DEMO else graphs[name]
+                strips[name] = arranged(pictures(server, graph, ("Picture", *shown)), 3, 0, height=256)
                 save_picture(WORKFLOWS / f"{name}.jpg", strips[name])
         if DEMO in names:
             save_picture(IMAGES / "demo.png", arranged(pictures(server, saved, DEMO_SHOWS), len(DEMO_SHOWS), 8))
