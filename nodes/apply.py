@@ -28,7 +28,10 @@ class ConceptAttentionApply(io.ComfyNode):
                 "Prepares a model so that a sampler also finds out where each named concept is in the picture. "
                 "The picture itself does not change. Read the result with Concept Attention."
             ),
-            search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
+            search_aliases=[
+                *("saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"),
+                *("region", "daam"),
+            ],
             inputs=[
                 io.Model.Input(
                     "model",

@@ -33,7 +33,7 @@ class ConceptAttentionExplorer(io.ComfyNode):
                 "threshold, blocks and steps and see the mask follow, paint what is missing. The outputs are what you "
                 "see."
             ),
-            search_aliases=["interactive mask", "mask editor", "text to mask", "where is", "find object", "explore"],
+            search_aliases=["interactive mask", "mask editor", "text to mask", "where is", "find object", "daam"],
             is_output_node=True,
             inputs=[
                 *maps_inputs(),

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
+from ..conceptattention_core.masks.regions import each_region
 from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
@@ -32,6 +33,12 @@ class ConceptAttentionMask(io.ComfyNode):
             ),
             search_aliases=[
                 "text mask",
+                "text to mask",
+                "mask from text",
+                "object mask",
+                "clipseg",
+                "matting",
+                "region",
                 "segment by words",
                 "select object",
                 "inpaint mask",
@@ -132,6 +139,13 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="How sure the maps are that the concept is there, from 0 to 1. Of several concepts or "
                     "pictures: the highest.",
                 ),
+                io.Mask.Output(
+                    "regions",
+                    display_name="regions",
+                    is_output_list=True,
+                    tooltip="A list: every separate region of the mask as a mask of its own, a picture's largest "
+                    "first.",
+                ),
             ],
         )
 
@@ -178,6 +192,7 @@ class ConceptAttentionMask(io.ComfyNode):
             made.mask,
             mask_preview(made.mask, picture),
             made.presence.max().item(),
+            each_region(1 - made.mask if invert else made.mask),
             ui=said("Concept Attention Mask", absent(concept, made.presence, min_presence)),
         )
 

@@ -58,6 +58,20 @@ def keep_largest(mask: Tensor, count: int) -> Tensor:
     return _each(mask, lambda picture: _keep(picture, largest))
 
 
+def each_region(mask: Tensor) -> list[Tensor]:
+    """Every region of every picture as a mask of its own, ``(1, H, W)`` each: a picture's largest first.
+
+    mask: ``(B, H, W)`` float 0..1. An empty mask has one region, which is empty, so that a list is never empty.
+    """
+    found = []
+    for picture in mask.float().cpu().numpy():
+        numbers, count = _components(picture > 0, EIGHT)
+        areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+        order = np.argsort(-areas, kind="stable") + 1
+        found += [torch.from_numpy(picture * (numbers == number))[None] for number in order]
+    return found or [torch.zeros_like(mask[:1]).float()]
+
+
 def _each(mask: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Apply a function of one picture ``(H, W)`` to all of ``(B, H, W)``, bool as bool and float as float32."""
     pictures = mask.cpu().numpy() if mask.dtype == torch.bool else mask.float().cpu().numpy()

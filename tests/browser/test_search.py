@@ -12,6 +12,7 @@ WORDS = {
     "Apply Concept Attention": "saliency",
     "Concept Attention": "heatmap",
     "Concept Attention Boxes": "bounding box",
+    "Concept Explorer": "interactive mask",
     "Concept Attention Heatmap": "visualize attention",
     "Concept Attention Mask": "inpaint mask",
     "Concept Attention from Image": "segment photo",
@@ -21,13 +22,29 @@ WORDS = {
     "Save Concept Attention Maps": "export maps",
 }
 
+ASKED = {
+    "text to mask": "Concept Attention Mask",
+    "mask from text": "Concept Attention Mask",
+    "where is": "Concept Explorer",
+    "find object": "Concept Explorer",
+    "object mask": "Concept Attention Mask",
+    "clipseg": "Concept Attention Mask",
+    "sam": "Concept Attention Boxes",
+    "grounding dino": "Concept Attention Boxes",
+    "matting": "Concept Attention Mask",
+    "region": "Concept Attention Mask",
+    "daam": "Apply Concept Attention",
+    "attention": "Concept Attention",
+}
+"""What people type who look for what this pack does, by other names."""
 
-@pytest.mark.parametrize("name", WORDS)
-def test_a_node_is_found_by_what_it_is_for(front_end: Any, name: str) -> None:
+
+@pytest.mark.parametrize(("words", "name"), [*((words, name) for name, words in WORDS.items()), *ASKED.items()])
+def test_a_node_is_found_by_what_it_is_for(front_end: Any, words: str, name: str) -> None:
     page = front_end.page
     page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
-    page.get_by_placeholder("Add a node...").fill(WORDS[name])
+    page.get_by_placeholder("Add a node...").fill(words)
     page.locator("#results-list").get_by_text(name, exact=True).first.wait_for()
-    front_end.screenshot(f"search {WORDS[name]}")
+    front_end.screenshot(f"search {words}")
     page.keyboard.press("Escape")
     page.get_by_placeholder("Add a node...").wait_for(state="hidden")

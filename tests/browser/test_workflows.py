@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from tools.server.comfy_server import PACK, Graph
+from tools.server.comfy_server import PACK, Graph, Refused
 
 pytestmark = pytest.mark.browser
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 FLUX = "Concept Attention Flux"
+
+FAMILIES = [
+    name for name in NAMES if name != FLUX and "DemoModel" not in (WORKFLOWS / f"{name}.json").read_text("utf-8")
+]
+"""Those that want files of a family."""
+
+LOADERS = {"UNETLoader", "VAELoader", "CheckpointLoaderSimple", "CLIPLoader", "QuadrupleCLIPLoader"}
 
 MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !LiteGraph.registered_node_types[type])"
 
@@ -28,7 +35,7 @@ def test_the_template_browser_lists_every_workflow(front_end: Any) -> None:
         assert front_end.server.request(f"{path}.jpg")[:2] == b"\xff\xd8", f"the thumbnail of {name} is no JPEG"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != FLUX])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != FLUX and name not in FAMILIES])
 def test_a_workflow_runs_as_it_is(front_end: Any, name: str) -> None:
     front_end.drop(name)
     assert front_end.page.evaluate(MISSING) == []
@@ -39,6 +46,19 @@ def test_a_workflow_runs_as_it_is(front_end: Any, name: str) -> None:
     front_end.screenshot(name)
     assert shown, "nothing to look at"
     assert not [title for title, (_, _, colors) in shown.items() if colors == 1], "pictures of one flat colour"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_familys_workflow_lacks_nothing_but_files(front_end: Any, name: str) -> None:
+    """Every node is there, and all that the server objects to is that the models are not on this machine."""
+    front_end.drop(name)
+    assert front_end.page.evaluate(MISSING) == []
+    graph = Graph(front_end.page.evaluate("async () => (await app.graphToPrompt()).output"))
+    with pytest.raises(Refused) as refused:
+        front_end.server.queue(graph)
+    errors = refused.value.report["node_errors"]
+    assert errors and {graph[node]["class_type"] for node in errors} <= LOADERS
+    assert {error["type"] for one in errors.values() for error in one["errors"]} == {"value_not_in_list"}
 
 
 def test_the_flux_workflow_works_on_any_flux(front_end: Any) -> None:

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from conceptattention_core.masks.regions import fill_holes, fill_label_holes, keep_largest, merge_small, remove_small
+from conceptattention_core.masks.regions import (
+    each_region,
+    fill_holes,
+    fill_label_holes,
+    keep_largest,
+    merge_small,
+    remove_small,
+)
 
 
 def drawn(*rows: str) -> Tensor:
@@ -125,3 +132,17 @@ def test_holes_of_a_label_map() -> None:
         ),
     )
     assert torch.equal(fill_label_holes(labels, named=3), labels)
+
+
+def test_each_region_by_itself() -> None:
+    """The largest first, diagonal neighbours together, soft values kept; all of them make the mask again."""
+    mask = torch.zeros(2, 8, 10)
+    mask[0, 1, 1] = 0.5
+    mask[0, 4:7, 4:8] = 1.0
+    mask[0, 3, 3] = 0.25  # touches the large one at a corner
+    mask[1, 0, 0:3] = 1.0
+    found = each_region(mask)
+    assert [int((one > 0).sum()) for one in found] == [13, 1, 3] and all(one.shape == (1, 8, 10) for one in found)
+    assert torch.equal(found[0][0] + found[1][0], mask[0]) and torch.equal(found[2], mask[1:])
+    (empty,) = each_region(torch.zeros(1, 8, 10))
+    assert empty.shape == (1, 8, 10) and not empty.any()

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+README = (WORKFLOWS.parent / "README.md").read_text(encoding="utf-8")
 FILES = sorted(WORKFLOWS.glob("*.json"))
 TITLE = 30
 """Height of a node's title bar, above its position."""
-EXPLORED = ("Concept Attention Demo", "Concept Attention Flux")
+EXPLORED = [file.stem for file in FILES if "ConceptAttentionExplorer" in file.read_text(encoding="utf-8")]
 
 Box = tuple[float, float, float, float]
 
@@ -54,6 +55,7 @@ def test_what_opens_first_is_one_screen(name: str) -> None:
     height = max(one[3] for one in boxes) - min(one[1] for one in boxes)
     assert width <= 1450 and height <= 900, (width, height)
     assert sum(node["type"] == "ConceptAttentionExplorer" for node in graph["nodes"]) == 1
+    assert len(EXPLORED) == 14
     if name == "Concept Attention Demo":
         assert len(graph["nodes"]) <= 10
 
@@ -64,3 +66,25 @@ def test_notes_are_words(file: Path) -> None:
     graph = json.loads(file.read_text(encoding="utf-8"))
     texts = [text for node in graph["nodes"] if "Note" in node["type"] for text in node["widgets_values"]]
     assert texts and not any("`" in str(text) for text in texts)
+
+
+LOADERS = ("UNETLoader", "CLIPLoader", "DualCLIPLoader", "QuadrupleCLIPLoader", "VAELoader", "CheckpointLoaderSimple")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_file_of_a_model_is_offered(file: Path) -> None:
+    """What a loader names, from where and to which folder; and the CLIP is of the type that the README says."""
+    graph = json.loads(file.read_text(encoding="utf-8"))
+    for node in graph["nodes"]:
+        if node["type"] not in LOADERS:
+            continue
+        named = {value for value in node["widgets_values"] if str(value).endswith(".safetensors")}
+        offered = node["properties"].get("models", [])
+        assert {one["name"] for one in offered} == named, node["type"]
+        for one in offered:
+            assert one["url"].startswith("https://huggingface.co/") and one["url"].endswith(f"/{one['name']}")
+            assert one["directory"] in ("diffusion_models", "text_encoders", "vae", "checkpoints")
+        if node["type"] == "CLIPLoader":
+            family = file.stem.removeprefix("Concept Attention ").replace("FLUX2 Klein", "FLUX.2")
+            (row,) = (line for line in README.splitlines() if line.startswith(f"| {family} |"))
+            assert f"CLIPLoader, type {node['widgets_values'][1]} " in row

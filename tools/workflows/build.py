@@ -21,6 +21,7 @@ BUILD = """async ({items}) => {
         app.graph.add(node);
         nodes[item.name] = node;
         if (item.title) node.title = item.title;
+        if (item.models.length) node.properties.models = item.models;
         for (const [name, value] of Object.entries(item.inputs)) {
             if (Array.isArray(value)) continue;
             const widget = node.widgets.find((widget) => widget.name === name) ?? (name ? null : node.widgets[0]);

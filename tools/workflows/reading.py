@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .plan import Item, Plan, saved
+from .plan import Item, Plan, file_of, loader, saved
 
 PROMPT = "boat, sea, sky"
 CONCEPTS = ("boat", "sea", "sky")
@@ -15,6 +15,10 @@ DEMO_SEED = 4
 STEPS = 20
 DEMO_CFG = 7.0
 """The demo Flux is not distilled: it needs real guidance, and knows the empty prompt."""
+
+DEV = "https://huggingface.co/Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors"
+AE = "https://huggingface.co/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors"
+TEXT = "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/"
 
 DEMO_NOTE = """## Press Run
 
@@ -153,11 +157,12 @@ def demo(save: bool = False) -> Plan:
 
 def flux() -> Plan:
     """The same on a full Flux, with the stock loaders."""
-    clips = {"clip_name1": "t5xxl_fp8_e4m3fn.safetensors", "clip_name2": "clip_l.safetensors", "type": "flux"}
+    t5, clip_l = (f"{TEXT}{name}.safetensors" for name in ("t5xxl_fp8_e4m3fn_scaled", "clip_l"))
+    clips = {"clip_name1": file_of(t5), "clip_name2": file_of(clip_l), "type": "flux"}
     loaders = [
-        Item("model", "UNETLoader", {"unet_name": "flux1-dev.safetensors"}, size=(270, 0)),
-        Item("clip", "DualCLIPLoader", clips, size=(270, 0)),
-        Item("vae", "VAELoader", {"vae_name": "ae.safetensors"}, size=(270, 0)),
+        loader("model", "UNETLoader", {"unet_name": file_of(DEV)}, "diffusion_models", (DEV,)),
+        loader("clip", "DualCLIPLoader", clips, "text_encoders", (t5, clip_l)),
+        loader("vae", "VAELoader", {"vae_name": file_of(AE)}, "vae", (AE,)),
     ]
     guidance = Item("guidance", "FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}, size=(290, 0))
     sources = {"model": ("model", 0), "clip": ("clip", 0), "vae": ("vae", 0), "positive": ("guidance", 0)}

@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from playwright.sync_api import Page
 from tools.server.comfy_server import Graph, Node, Server
 from tools.server.front_end import export, find_browser, fit_view, open_front_end
 from tools.workflows.build import build
+from tools.workflows.families import FAMILIES, family
 from tools.workflows.plan import Plan
 from tools.workflows.reading import CONCEPTS, MASKED, demo, flux
 from tools.workflows.recipes import RECIPES
@@ -116,20 +118,21 @@ def main() -> None:
     browser = find_browser()
     if not browser:
         parser.exit(1, "no Chromium found; set CHROMIUM_PATH\n")
-    names = [name for name in (FLUX, DEMO, *RECIPES) if options.only in name]
+    names = [name for name in (FLUX, DEMO, *FAMILIES, *RECIPES) if options.only in name]
+    plans = RECIPES | {FLUX: flux, DEMO: demo} | {name: partial(family, of) for name, of in FAMILIES.items()}
     with tempfile.TemporaryDirectory() as folder, Server(options.comfyui.resolve(), Path(folder)) as server:
         graphs, saved = {}, {}
         with open_front_end(server.url, browser, 2300, 1600) as page:
             for name in names:
-                graphs[name] = save(page, name, (RECIPES | {FLUX: flux, DEMO: demo})[name]())
-                if name == FLUX:
+                graphs[name] = save(page, name, plans[name]())
+                if name == FLUX or name in FAMILIES:
                     # The models are not on this machine, which the front end would show in red.
                     page.evaluate("() => app.graph.nodes.forEach((node) => { node.strokeStyles = {} })")
                     page.evaluate("() => app.canvas.setDirty(true, true)")
                     page.wait_for_timeout(1000)
                     picture = screenshot(page)
                     picture.thumbnail((640, 640))
-                    save_picture(WORKFLOWS / f"{FLUX}.jpg", picture)
+                    save_picture(WORKFLOWS / f"{name}.jpg", picture)
                 elif name == DEMO:
                     run(page)
                     page.wait_for_timeout(3000)
@@ -142,7 +145,7 @@ def main() -> None:
                     write(f"api/{name}.json", graphs[name])
         strips = {}
         for name in names:
-            if name != FLUX:
+            if name != FLUX and name not in FAMILIES:
                 shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
                 graph = saved if name == DEMO else graphs[name]
                 strips[name] = arranged(pictures(server, graph, ("Picture", *shown)), 3, 0, height=256)

@@ -60,6 +60,7 @@ export function makePage() {
   page.clear = button("Clear", "Take back all strokes");
   page.play = button("Play", "Show one step after another");
   page.save = button("Save PNG", "Save what is seen");
+  page.picture.label.hidden = page.play.hidden = true;  // until there is a batch, and there are steps
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": "Concepts" });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
