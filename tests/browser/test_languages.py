@@ -39,7 +39,7 @@ def test_the_nodes_speak_japanese(japanese: Any) -> None:
     texts = json.loads((LOCALES / "ja" / "nodeDefs.json").read_text(encoding="utf-8"))
     japanese.drop("Concept Attention Inpaint")
     titles = page.evaluate(TITLES)
-    for node in ("ConceptAttentionDemoModel", "ConceptAttentionApply", "ConceptAttention"):
+    for node in ("ConceptAttentionDemoModel", "ConceptAttentionApply"):
         assert titles[node] == texts[node]["display_name"]
     texts = texts[NODE]
     japanese.choose(NODE, "method", "soft")

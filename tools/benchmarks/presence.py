@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conceptattention_core.evaluate.datasets.scenes.scenes import Scene
 from conceptattention_core.maps import ConceptAttentionMaps
 from conceptattention_core.masks.presence import PLACES, TEMPERATURE, calibrated, evidence
 from tools.benchmarks.quality import start_comfyui
@@ -96,6 +97,16 @@ CANDIDATES: dict[str, Candidate] = {
 
 def record(parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace) -> Case:
     """Sample one scene with its own nouns and absent ones as concepts."""
+    maps, one = sampled(parts, seed, options)
+    names = maps.concepts[:-1]
+    chosen = maps.chosen(options.first_block, options.last_block)
+    return Case(maps.scores[:, chosen, 0], names, tuple(name in one.names for name in names))
+
+
+def sampled(
+    parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace
+) -> tuple[ConceptAttentionMaps, Scene]:
+    """The maps of one scene, and the scene."""
     import comfy.sample
     import comfy.samplers
 
@@ -118,9 +129,7 @@ def record(parts: tuple[Any, Any, Any], seed: int, options: argparse.Namespace) 
     made = comfy.sample.sample_custom(
         patched, noise, 1.0, sampler, sigmas, prompt, prompt, latent, disable_pbar=True, seed=0
     )
-    maps: ConceptAttentionMaps = store.find(made)
-    chosen = maps.chosen(options.first_block, options.last_block)
-    return Case(maps.scores[:, chosen, 0], names, tuple(name in one.names for name in names))
+    return store.find(made), one
 
 
 def values(cases: list[Case], candidate: Candidate, alone: bool = False) -> np.ndarray:
