@@ -202,6 +202,7 @@ def _part(name: str, default: float, tooltip: str) -> io.Input:
 
 
 METHODS = [
+    io.DynamicCombo.Option("argmax", []),
     io.DynamicCombo.Option(
         "soft",
         [
@@ -243,6 +244,6 @@ METHODS = [
             )
         ],
     ),
-    io.DynamicCombo.Option("argmax", []),
 ]
-"""The methods of `MaskRecipe`, each with just its own knobs."""
+"""The methods of `MaskRecipe`, each with just its own knobs. The first is the default: of all it masks least in vain
+(`tools/benchmarks/masks.py`)."""

@@ -29,3 +29,18 @@ def test_choices_bring_their_knobs_and_run(front_end: Any) -> None:
     assert sent.items() >= {"method": "soft", "keep": "several", **knobs}.items()
     front_end.choose(NODE, "method", "percentile")
     front_end.until(lambda: front_end.page.evaluate(KNOBS) == ["method.percentile", "keep.regions"])
+
+SAVED = ["", "soft", 0.11, 0.77, 2.5, 13, 0, False, "all", 1.5, False, True, 0.2, -65, -65, 1]
+"""Widgets as the front end saved them when `soft` was what a new node had."""
+VALUES = """() => app.graph.nodes.find((node) => node.type === 'ConceptAttentionMask')
+    .widgets.map((widget) => widget.value)"""
+
+
+def test_a_workflow_saved_with_another_default_keeps_its_values(front_end: Any) -> None:
+    page = front_end.page
+    front_end.put(NODE)
+    assert page.evaluate(VALUES)[1] == "argmax"
+    saved = page.evaluate("() => app.graph.serialize()")
+    saved["nodes"][0]["widgets_values"] = SAVED
+    page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
+    front_end.until(lambda: page.evaluate(VALUES) == SAVED)

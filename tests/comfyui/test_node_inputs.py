@@ -136,8 +136,9 @@ def test_a_missing_input_has_its_default(pack: dict[str, Any], sockets: Any) -> 
         assert pack[name].execute(**sockets[name]).result
     mask, maps = pack["ConceptAttentionMask"], sockets["ConceptAttentionMask"]["maps"]
     plain = mask.execute(maps=maps)[0]
-    assert torch.equal(plain, mask.execute(maps, method={"method": "soft"}, keep={"keep": "all"})[0])
-    assert torch.equal(plain, mask.execute(maps, method={"method": "soft", "low": 0.3, "high": 0.7, "gamma": 1.0})[0])
+    assert torch.equal(plain, mask.execute(maps, method={"method": "argmax"}, keep={"keep": "all"})[0])
+    soft = mask.execute(maps, method={"method": "soft"})[0]
+    assert torch.equal(soft, mask.execute(maps, method={"method": "soft", "low": 0.3, "high": 0.7, "gamma": 1.0})[0])
     otsu = mask.execute(maps, method="otsu", **{"method.low": 7, "no such input": 1})[0]
     assert torch.equal(otsu, mask.execute(maps, method={"method": "otsu"})[0])
     half = {"softmax_temperature": torch.tensor(0.01)}  # which is 0.00999999977
@@ -149,8 +150,8 @@ def test_a_missing_input_has_its_default(pack: dict[str, Any], sockets: Any) -> 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("ConceptAttentionMask", {"method": {"method": "Otsu"}}, "`method` is 'Otsu'. Choose one of: soft, mean, "),
-        ("ConceptAttentionMask", {"method": 3}, "`method` is 3. Choose one of: soft"),
+        ("ConceptAttentionMask", {"method": {"method": "Otsu"}}, "`method` is 'Otsu'. Choose one of: argmax, soft, "),
+        ("ConceptAttentionMask", {"method": 3}, "`method` is 3. Choose one of: argmax, soft"),
         ("ConceptAttentionMask", {"keep": {"keep": "x\ud83d"}}, r"`keep` is 'x\ud83d'. Choose one of: all, largest, "),
         ("ConceptAttentionMask", {"invert": math.nan}, "invert (nan) must be true or false."),
         ("ConceptAttentionMask", {"concept": ["sky"]}, "concept (of type list) must be text."),
@@ -212,7 +213,7 @@ def give(pack: dict[str, Any]) -> Iterator[type[Give]]:
         ("method.gamma", 0.0, r"method\.gamma \(0\.0\) must be at least 0\.1 and at most 10"),
         ("method.low", math.nan, r"method\.low \(nan\) must lie between 0\.0 and 1\.0"),
         ("keep.regions", 10**400, r"keep\.regions \(a number of about 400 digits\) must lie between 1 and 1000"),
-        ("method", "Otsu", r"`method` is 'Otsu'\. Choose one of: soft, mean, otsu"),
+        ("method", "Otsu", r"`method` is 'Otsu'\. Choose one of: argmax, soft, mean, otsu"),
         ("concept", "x\ud83d", r"`concept` holds half a character, \\+ud83d"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
@@ -228,11 +229,11 @@ def test_values_over_links(host: Host, give: type[Give], field: str, value: Any,
 def test_an_api_file_without_a_method(host: Host) -> None:  # noqa: F811
     """Not written: the default with its own defaults. Misspelt: the choices. A link may carry it, too."""
     rest = {name: value for name, value in SETTINGS.items() if not name.startswith("method")}
-    wanted = host.run(demo_graph(**SETTINGS))["kept mask"]
+    wanted = host.run(demo_graph(**rest, method="argmax"))["kept mask"]
     assert torch.equal(host.run(demo_graph(**rest))["kept mask"], wanted)
-    with pytest.raises(AssertionError, match=r"`method` is 'Otsu'\. Choose one of: soft, mean, otsu, percentile"):
+    with pytest.raises(AssertionError, match=r"`method` is 'Otsu'\. Choose one of: argmax, soft, mean, otsu"):
         host.run(demo_graph(**rest, method="Otsu"))
-    without_keep = {name: value for name, value in SETTINGS.items() if name != "keep"}
+    without_keep = {name: value for name, value in rest.items() if name != "keep"}
     assert torch.equal(host.run(demo_graph(**without_keep))["kept mask"], wanted)
 
 

@@ -140,7 +140,7 @@ MASK = {
 
 
 @pytest.mark.parametrize(
-    ("method", "problem"), [({}, ""), ({"method": "Otsu"}, "`method` is 'Otsu'. Choose one of: soft")]
+    ("method", "problem"), [({}, ""), ({"method": "Otsu"}, "`method` is 'Otsu'. Choose one of: argmax, soft")]
 )
 def test_an_api_file_without_a_method(server: Server, workflow: Any, method: dict[str, str], problem: str) -> None:
     graph = workflow()
