@@ -28,6 +28,9 @@ MAX_STATE = 64 * 1024
 MAX_POINTS = 40_000
 """Points of all its strokes."""
 
+ROUNDING = 1e-9
+"""Of a part of the schedule, in steps."""
+
 
 @dataclass(frozen=True)
 class Stroke:
@@ -115,9 +118,12 @@ def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int]) -> str:
 
 
 def chosen_steps(count: int, start: float, end: float) -> tuple[int, int]:
-    """First and last of `count` steps in a part of the schedule, at least one."""
-    first = min(count - 1, math.floor(start * count))
-    return first, max(first, min(count, math.ceil(end * count)) - 1)
+    """First and last of `count` steps in a part of the schedule, at least one.
+
+    A part that the page wrote as ``step / count`` is that step again, whatever division has left of it.
+    """
+    first = min(count - 1, math.floor(start * count + ROUNDING))
+    return first, max(first, min(count, math.ceil(end * count - ROUNDING)) - 1)
 
 
 def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
@@ -135,10 +141,14 @@ def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
     )
 
 
+def stacks(maps: ConceptAttentionMaps) -> np.ndarray:
+    """Every concept's share in every picture of the batch, ``(B, C, h, w)`` uint8: 255 is all of the competition."""
+    return (maps.saliency() * 255).round().to(torch.uint8).numpy()
+
+
 def stack(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
-    """Every concept's share in a picture of the batch, ``(C, h, w)`` uint8: 255 is all of the competition."""
-    one = replace(maps, scores=maps.scores[:, :, picture : picture + 1])
-    return (one.saliency()[0] * 255).round().to(torch.uint8).numpy()
+    """The same of one picture, ``(C, h, w)``."""
+    return stacks(replace(maps, scores=maps.scores[:, :, picture : picture + 1]))[0]
 
 
 def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:
@@ -213,20 +223,19 @@ def _span(low: float, high: float, side: int) -> tuple[int, int]:
 
 
 def masks_of(
-    maps: ConceptAttentionMaps,
-    concept: int,
+    shares: np.ndarray,
     threshold: float,
     present: Tensor,
     covered: tuple[int, int],
     size: tuple[int, int],
     strokes: Sequence[Stroke] = (),
 ) -> Tensor:
-    """A concept's masks, ``(B, *size)`` float32 0 or 1, of maps that are read already.
+    """A concept's masks, ``(B, *size)`` float32 0 or 1, of its shares ``(B, h, w)`` uint8 (see `stacks`).
 
     present: ``(B,)`` bool, pictures without the concept have an empty mask, but for what is painted.
     """
     made = []
     for picture, there in enumerate(present.tolist()):
-        mask = cut(stack(maps, picture)[concept], threshold, covered, size) if there else np.zeros(size, bool)
+        mask = cut(shares[picture], threshold, covered, size) if there else np.zeros(size, bool)
         made.append(torch.from_numpy(painted(mask, [one for one in strokes if one.picture == picture])))
     return torch.stack(made).float()

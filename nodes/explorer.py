@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..conceptattention_core.adapters.comfy.routes import Shown, shelf_of_server
-from ..conceptattention_core.explore import maps_key, masks_of, parse_state, reading
+from ..conceptattention_core.explore import maps_key, masks_of, parse_state, reading, stacks
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.presence import presence
@@ -17,6 +18,7 @@ from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import maps_inputs, maps_of
 from .said import absent
+from .said import said as noted
 from .types import CATEGORY, ConceptAttentionMapsType
 
 
@@ -58,7 +60,8 @@ class ConceptAttentionExplorer(io.ComfyNode):
                     "masks",
                     display_name="masks",
                     is_output_list=True,
-                    tooltip="A list: the mask of each concept at the same threshold, without the background's.",
+                    tooltip="A list: the mask of each concept at the same threshold, without the background's and "
+                    "without strokes.",
                 ),
                 io.String.Output(
                     "names", display_name="names", is_output_list=True, tooltip="A list: the concepts, as in masks."
@@ -87,20 +90,25 @@ class ConceptAttentionExplorer(io.ComfyNode):
         picture = None if image is None else image_batch(image, raw.scores.shape[2], size)
         key = maps_key(raw, size)
         shelf_of_server().put(key, shown := Shown(raw, size))
-        read, index, there = reading(raw, view), raw.index(view.concept), presence(raw)
-        named = len(raw.concepts) - raw.background_count
+        read, there, named = reading(raw, view), presence(raw), len(raw.concepts) - raw.background_count
         strokes = [one for one in view.strokes if one.key == key]
+        grids = stacks(read)
         masks = [
-            masks_of(read, at, view.threshold, there[:, at] > 0, shown.covered, size, strokes if at == index else ())
-            for at in range(len(raw.concepts))
+            masks_of(grids[:, at], view.threshold, there[:, at] > 0, shown.covered, size) for at in range(named)
         ]
+        try:
+            index = raw.index(view.concept)
+            sure, grid, said = there[:, index], grids[:, index], absent(raw.concepts[index], there[:, index], 0.0)
+        except ValueError as error:  # the concepts were renamed: the explorer must open all the same, to choose anew
+            sure, grid, said = torch.zeros(len(grids)), grids[:, 0], f"{error} Choose another in the explorer."
+        mask = masks_of(grid, view.threshold, sure > 0, shown.covered, size, strokes)
         shares = resize_maps(read.saliency(), raw.image_size, size, raw.token_pixels)
-        told: dict[str, Any] = {"explorer": [key], "text": (absent(raw.concepts[index], there[:, index], 0.0),)}
+        told: dict[str, Any] = {"explorer": [key], **(noted("Concept Explorer", said) or {})}
         if picture is not None:
             told["explorer_pictures"] = ui.PreviewImage(picture, cls=cls).values
         return io.NodeOutput(
-            masks[index],
-            masks[:named],
+            mask,
+            masks,
             list(raw.concepts[:named]),
             overlay_picture(shares, raw.concepts, raw.background_count, picture),
             read,

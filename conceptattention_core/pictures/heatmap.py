@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .colormaps import color_map
 from .colors import concept_colors
-from .legend import legend_picture
+from .legend import legend_pictures
 
 
 def heatmap_picture(share: Tensor, colors: str = "heat") -> Tensor:
@@ -37,5 +37,4 @@ def overlay_picture(
         wanted = (labels < len(names) - background_count)[..., None]
         painted = torch.where(wanted, alpha * painted + (1 - alpha) * picture, picture)
     area = torch.stack([(labels == index).flatten(1).float().mean(dim=1) for index in range(len(names))], dim=1)
-    legends = [legend_picture(names, colors, list(map(float, parts)), shares.shape[-1]) for parts in area]
-    return torch.cat([painted, torch.stack(legends)], dim=1)
+    return torch.cat([painted, legend_pictures(names, colors, area, shares.shape[-1])], dim=1)

@@ -19,7 +19,7 @@ from .colormaps import color_map
 from .colors import concept_colors
 from .fonts import make_labels
 from .heatmap import heatmap_picture
-from .legend import INK, PAPER, color_bar, legend_picture, pixels, text_size
+from .legend import INK, PAPER, color_bar, legend_pictures, pixels, text_size
 
 Layout = Literal["grid", "pictures", "overlay"]
 Scale = Literal["shared", "per concept"]
@@ -134,8 +134,7 @@ def _overlay(
         painted = opacity * colors[winner] + (1 - opacity) * image_batch(image, len(shares), size)
     area = torch.stack([(winner == index).flatten(1).float().mean(dim=1) for index in chosen], dim=1)
     names = [maps.concepts[index] for index in chosen]
-    legends = [legend_picture(names, colors[chosen], parts, size[1]) for parts in area.tolist()]
-    return torch.cat([painted, torch.stack(legends)], dim=1)
+    return torch.cat([painted, legend_pictures(names, colors[chosen], area, size[1])], dim=1)
 
 
 def _grid(

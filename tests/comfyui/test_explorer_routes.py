@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from importlib import import_module
 from typing import Any
 
@@ -122,8 +123,15 @@ def test_the_node_gives_what_the_explorer_shows(core: Any, pack: dict[str, Any])
     assert np.array_equal(mask[1].numpy() > 0, explore.cut(grid, 0.4, what.covered, what.size))
     assert names == ["thing 0", "thing 1"] and len(masks) == 2 and torch.equal(masks[1], mask)
     assert overlay.shape[0] == 2 and read.sigmas == what.maps.sigmas[2:] and read.default_blocks == (-2, -1)
-    with pytest.raises(ValueError, match="no concept 'thong'"):
-        node.execute(what.maps, None, None, '{"concept": "thong"}')
+    key = explore.maps_key(what.maps, what.size)
+    stroke = {"key": key, "picture": 1, "add": True, "radius": 0.1, "points": [[0.5, 0.5]]}
+    view = json.dumps({"concept": "thing 1", "threshold": 1, "strokes": [stroke]})
+    painted = node.execute(what.maps, None, None, view)
+    assert painted.result[0][1].sum() > 0 and not painted.result[1][1].any(), "strokes are in `mask` alone"
+    # Concepts that were renamed: the explorer opens all the same, with what was painted, and says so.
+    renamed = node.execute(what.maps, None, None, json.dumps({"concept": "thong", "strokes": [stroke]}))
+    assert torch.equal(renamed.result[0], painted.result[0]) and renamed.ui["explorer"] == [key]
+    assert "no concept 'thong'" in renamed.ui["text"][0]
     with pytest.raises(ValueError, match="`samples` is not connected"):
         node.execute(core("record").RunStore())
     with pytest.raises(ValueError, match="takes the maps of another node"):

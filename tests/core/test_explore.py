@@ -21,6 +21,7 @@ from conceptattention_core.explore import (
     reading,
     series,
     stack,
+    stacks,
 )
 from conceptattention_core.maps import ConceptAttentionMaps, covered_size, resize_maps
 
@@ -60,6 +61,14 @@ def test_there_is_always_a_step(start: float, end: float, wanted: tuple[int, int
     assert chosen_steps(10, start, end) == wanted
 
 
+@pytest.mark.parametrize("count", range(1, 101))
+def test_each_step_alone_is_that_step_again(count: int) -> None:
+    """As the page writes a step that is chosen: `step / count` to `(step + 1) / count`."""
+    assert [chosen_steps(count, at / count, (at + 1) / count) for at in range(count)] == [
+        (at, at) for at in range(count)
+    ]
+
+
 def test_series_by_block_and_step() -> None:
     blocks, steps = (series(MAPS, 0, 1, by, 10**6) for by in ("block", "step"))
     assert blocks.shape == (5, 6, 8) and steps.shape == (4, 6, 8)
@@ -89,10 +98,11 @@ def test_brushes_are_round_and_strokes_have_an_order() -> None:
 def test_masks_of_a_batch() -> None:
     covered = covered_size((6, 8), MAPS.image_size, (90, 120), 16)
     strokes = parse_state(json.dumps({"strokes": [stroke(True, [[0.5, 0.5]], picture=1)]})).strokes
-    masks = masks_of(MAPS, 1, 0.4, torch.tensor([True, False]), covered, (90, 120), strokes)
+    boat = stacks(MAPS)[:, 1]
+    masks = masks_of(boat, 0.4, torch.tensor([True, False]), covered, (90, 120), strokes)
     assert np.array_equal(masks[0].numpy() > 0, cut(stack(MAPS, 0)[1], 0.4, covered, (90, 120)))
     assert masks[1, 45, 60] == 1 and 0 < masks[1].mean() < 0.1  # an absent concept: what is painted alone
-    assert not masks_of(MAPS, 1, 0.0, torch.tensor([True, True]), covered, (90, 120)).isnan().any()
+    assert not masks_of(boat, 0.0, torch.tensor([True, True]), covered, (90, 120)).isnan().any()
 
 
 def test_a_key_is_the_same_for_the_same_maps_alone() -> None:

@@ -7,7 +7,7 @@ import torch
 from PIL import ImageFont
 
 from conceptattention_core.pictures.fonts import SYSTEM_FONTS, Label, make_labels, missing_characters
-from conceptattention_core.pictures.legend import color_bar, legend_picture
+from conceptattention_core.pictures.legend import color_bar, legend_picture, legend_pictures
 
 NAMES = [
     "house",
@@ -91,3 +91,15 @@ def test_the_colour_bar_runs_from_low_to_high() -> None:
     reds, blues = ((row - color).abs().amax(-1) < 0.02 for color in colors)
     assert reds.any() and blues.any() and reds.nonzero().max() < blues.nonzero().min()
     assert color_bar(colors, "lowest", "highest", 40, 16).shape[1:] == (40, 3), "too narrow for a bar: the words alone"
+
+
+@pytest.mark.parametrize("width", range(120, 200, 8))
+def test_legends_of_a_batch_are_equally_high(width: int) -> None:
+    """Percentages of one picture may wrap where those of another do not: nothing may be cut off, or not fit."""
+    names, area = ["cloud", "sky", "grass"], torch.tensor([[0.05, 0.05, 0.9], [1.0, 0.0, 0.0], [0.34, 0.33, 0.33]])
+    colors = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
+    legends = legend_pictures(names, colors, area, width)
+    alone = [legend_picture(names, colors, parts, width) for parts in area.tolist()]
+    for legend, one in zip(legends, alone, strict=True):
+        assert torch.equal(legend[: len(one)], one) and (legend[len(one) :] == one[0, -1]).all()
+    assert len(legends[0]) == max(map(len, alone))

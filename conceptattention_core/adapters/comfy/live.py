@@ -100,4 +100,4 @@ def listening() -> Any:
     if server is None or server.client_id is None or args.preview_method == LatentPreviewMethod.NoPreviews:
         return None
     shelf = server.app.get(SHELF)
-    return server if shelf is not None and shelf.live else None
+    return server if shelf is not None and shelf.live(server.client_id) else None

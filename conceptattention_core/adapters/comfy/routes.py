@@ -7,6 +7,7 @@ shelf keeps references to the last few, and as many bytes as it may.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ...pictures.colors import concept_colors
 MESSAGE_BYTES = 60 * 1024
 SHELF_BYTES = 512 * 2**20
 SHELF_RUNS = 8
+CLIENTS = 256
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,18 @@ class Shelf:
 
     def __init__(self) -> None:
         self._shown: dict[str, Shown] = {}
-        self.live = True
-        """Whether anybody wants maps while a sampler runs: a setting of the page."""
+        self._quiet: dict[str, None] = {}
+
+    def set_live(self, client: str, on: bool) -> None:
+        """Whether a page wants maps while its samplers run: a setting of its own. The last few answers are kept."""
+        self._quiet.pop(client, None)
+        if not on:
+            self._quiet[client] = None
+            while len(self._quiet) > CLIENTS:
+                del self._quiet[next(iter(self._quiet))]
+
+    def live(self, client: str) -> bool:
+        return client not in self._quiet
 
     def put(self, key: str, shown: Shown) -> None:
         self._shown.pop(key, None)
@@ -72,22 +84,23 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
             raise web.HTTPNotFound(text="These maps are gone. Run the workflow again.")
         return shown
 
-    async def answer(work: Callable[[], bytes]) -> web.Response:
-        try:
+    async def answer(work: Callable[[], bytes], content: str = "application/octet-stream") -> web.Response:
+        try:  # beside the event loop: it also brings every other page its previews
             body = await asyncio.get_running_loop().run_in_executor(None, work)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
-        return web.Response(body=body, content_type="application/octet-stream")
+        return web.Response(body=body, content_type=content)
 
     @routes.post("/concept_attention/live")
     async def live(request: web.Request) -> web.Response:
         """The page's setting: live maps on or off."""
-        shelf.live = request.query.get("on") == "true"
+        shelf.set_live(request.query.get("client", "")[:64], request.query.get("on") == "true")
         return web.Response()
 
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/about")
     async def about(request: web.Request) -> web.Response:
-        return web.json_response(describe(found(request)))
+        shown = found(request)
+        return await answer(lambda: json.dumps(describe(shown)).encode(), "application/json")
 
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/shares")
     async def shares(request: web.Request) -> web.Response:
