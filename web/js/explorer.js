@@ -6,7 +6,20 @@ import { Explorer, ROOT } from "./explorer_node.js";
 
 const SIZE = [480, 720];
 const LIVE = "ConceptAttention.LiveMaps";
-const setLive = (on) => api.fetchApi(`${ROOT}live?on=${Boolean(on)}`, { method: "POST" }).catch(() => null);
+
+/** Tell the server what this page's setting is, under the name that the server knows the page by. */
+function tellLive(on = app.extensionManager.setting.get(LIVE) ?? true) {
+  if (!api.clientId) return;
+  const asked = new URLSearchParams({ on, client: api.clientId });
+  api.fetchApi(`${ROOT}live?${asked}`, { method: "POST" }).catch(() => null);
+}
+
+/** Every explorer of the open workflow, also inside its subgraphs. */
+function explorers() {
+  const root = app.rootGraph ?? app.graph;
+  const graphs = [root, ...(root?.subgraphs?.values?.() ?? [])];
+  return graphs.flatMap((graph) => graph?.nodes ?? []).map((node) => node.conceptExplorer).filter(Boolean);
+}
 
 app.registerExtension({
   name: "conceptattention.explorer",
@@ -17,16 +30,17 @@ app.registerExtension({
     name: "Show maps while a sampler runs (where preview pictures are on)",
     type: "boolean",
     defaultValue: true,
-    onChange: setLive,
+    onChange: (on) => tellLive(on),
   }],
 
   setup() {
-    api.addEventListener("concept_attention.live", ({ detail }) => {
-      const graphs = [app.rootGraph ?? app.graph, ...(app.rootGraph?.subgraphs?.values?.() ?? [])];
-      for (const graph of graphs) {
-        for (const node of graph?.nodes ?? []) node.conceptExplorer?.live(detail);
-      }
-    });
+    tellLive();
+    api.addEventListener("status", () => tellLive(), { once: true });  // by now the page has its name
+    api.addEventListener("reconnected", () => tellLive());
+    api.addEventListener("concept_attention.live", ({ detail }) => explorers().forEach((one) => one.live(detail)));
+    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(event, () => explorers().forEach((one) => one.settled()));
+    }
   },
 
   getCustomWidgets() {

@@ -2,40 +2,34 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { cut, drawLive, drawSeries, heatPicture, maskPicture, outline, paint, sharesAt, winnersPicture }
-  from "./explorer_draw.js";
+import { cut, drawLive, drawSeries, heatPicture, maskPicture, outline, paint, winnersPicture } from "./explorer_draw.js";
+import { listenToHand } from "./explorer_hand.js";
 import { element, makePage } from "./explorer_page.js";
+import { DEFAULTS, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
 
-const DEFAULTS = { concept: "", threshold: 0.5, first_block: null, last_block: null, start: 0, end: 1, temperature: 1,
-  strokes: [] };
 export const ROOT = "/concept_attention/";
-const SERIES = { blocks: "block", steps: "step" };
+const WAITING = "Run the workflow to see its maps.";
 
 export class Explorer {
   constructor(node) {
     this.node = node;
     this.page = makePage();
     this.state = structuredClone(DEFAULTS);
+    this.played = null;     // the step that Play shows
+    this.cursor = null;     // where the keys paint
     this.mode = "";          // "add", "remove" or "": look
     this.shownPicture = 0;
     this.asked = 0;
     this.listen();
-    this.say("Run the workflow to see its maps.");
+    this.say(WAITING);
   }
 
   // ---- what is kept: choices in the widget (they go into the mask), the rest in the node's properties --------------
 
-  get value() {
-    const plain = JSON.stringify(this.state);
-    return plain === JSON.stringify(DEFAULTS) ? "" : plain;
-  }
+  get value() { return writeState(this.state); }
 
   set value(text) {
-    try {
-      this.state = { ...structuredClone(DEFAULTS), ...JSON.parse(text || "{}") };
-    } catch {
-      this.state = structuredClone(DEFAULTS);
-    }
+    this.state = readState(text);
     this.show();
   }
 
@@ -52,7 +46,6 @@ export class Explorer {
     const key = output?.explorer?.[0];
     if (!key) return;
     Object.assign(this.kept, { key, pictures: output.explorer_pictures ?? [] });
-    this.stale = output.text?.find((line) => line) ?? "";
     await this.load();
   }
 
@@ -74,17 +67,23 @@ export class Explorer {
 
   async loadPicture() {
     const file = this.kept.pictures[Math.min(this.shownPicture, this.kept.pictures.length - 1)];
-    this.photo = null;
+    const asked = this.photoAsked = (this.photoAsked ?? 0) + 1;
+    let photo = null;
     if (file) {
-      const photo = new Image();
+      photo = new Image();
       photo.src = api.apiURL(`/view?${new URLSearchParams(file)}`);
-      this.photo = await photo.decode().then(() => photo, () => null);
+      photo = await photo.decode().then(() => photo, () => null);
     }
+    if (asked !== this.photoAsked) return;  // another picture was chosen meanwhile
+    this.photo = photo;
     this.draw();
   }
 
+  /** What is read: the state, but for the step that is being played. */
+  get reading() { return { ...this.state, ...this.played }; }
+
   query(more) {
-    const { first_block, last_block, start, end, temperature } = this.state;
+    const { first_block, last_block, start, end, temperature } = this.reading;
     const asked = { picture: this.shownPicture, start, end, temperature, ...more };
     if (first_block !== null) asked.first_block = first_block;
     if (last_block !== null) asked.last_block = last_block;
@@ -107,7 +106,7 @@ export class Explorer {
         for (let at = 0; at < bytes.length; at += size) maps.push(bytes.subarray(at, at + size));
       }
       const by = SERIES[this.kept.view];
-      const series = by ? await this.ask("series", { by, concept: this.concept }) : null;
+      const series = by && this.concept >= 0 ? await this.ask("series", { by, concept: this.concept }) : null;
       if (asked !== this.asked) return;
       Object.assign(this, { maps, series });
       this.draw();
@@ -119,8 +118,7 @@ export class Explorer {
   /** A frame from a sampler that this explorer waits for: its own, where `samples` says which, else any. */
   live(frame) {
     const slot = this.node.findInputSlot?.("samples"), from = slot >= 0 ? this.node.getInputNode?.(slot) : null;
-    const sampler = String(frame.node ?? "").split(":").pop();
-    if (from && String(from.id) !== sampler) return;
+    if (from && !String(frame.node ?? "").split(":").includes(String(from.id))) return;
     const colors = this.about?.names.join() === frame.names.join() ? this.about.colors : frame.colors;
     const named = frame.names.length - frame.background;
     drawLive(this.page.canvas, frame, colors, named);
@@ -128,22 +126,30 @@ export class Explorer {
     this.say(`Step ${frame.step} of ${frame.steps}: ${frame.names.slice(0, named).join(", ")}`);
   }
 
+  /** A run has ended, however: no frame of it stays on the screen. */
+  settled() {
+    if (this.about) return this.draw();
+    this.clearCanvas();
+    if (!this.kept.key) this.say(WAITING);
+  }
+
   // ---- what is seen -------------------------------------------------------------------------------------------------
 
-  get concept() {
-    const fold = (name) => name.trim().toLowerCase();
-    return Math.max(0, this.about?.names.findIndex((name) => fold(name) === fold(this.state.concept)) ?? 0);
-  }
+  /** Position of the chosen concept; -1: it is not one of these maps'. */
+  get concept() { return this.about ? conceptOf(this.state, this.about.names) : 0; }
 
   get strokes() {
     return this.state.strokes.filter((one) => one.key === this.kept.key && one.picture === this.shownPicture);
   }
 
+  /** How surely the chosen concept is in the picture that is shown. */
+  get sure() { return this.about.presence[this.shownPicture][this.concept] ?? 0; }
+
   mask() {
-    const [height, width] = this.about.size, there = this.about.presence[this.shownPicture][this.concept] > 0;
-    const map = this.maps[this.concept];
-    const mask = there ? cut(map, this.state.threshold, this.about, [height, width]) : new Uint8Array(height * width);
-    return paint(mask, [height, width], this.strokes);
+    const size = this.about.size, map = this.maps[this.concept];
+    const mask = map && this.sure > 0 ? cut(map, this.state.threshold, this.about, size)
+      : new Uint8Array(size[0] * size[1]);
+    return paint(mask, size, this.strokes);
   }
 
   clearCanvas() {
@@ -163,27 +169,47 @@ export class Explorer {
       const names = Array.from({ length: count }, (_, at) => (view === "blocks" ? this.about.blocks[at] : first + at));
       drawSeries(context, [height, width], this.series, side, names, this.about.heat);
     } else {
-      if (this.photo) context.drawImage(this.photo, 0, 0, width, height);
-      // Shades need no more than half the pixels of a large picture.
-      const scale = Math.min(1, 512 / Math.max(width, height));
-      const small = [Math.round(height * scale), Math.round(width * scale)];
-      const about = { ...this.about, covered: this.about.covered.map((side) => side * scale) };
-      const { colors, heat } = this.about;
-      const shade = view === "all" ? winnersPicture(this.maps, about, small, colors, this.named)
-        : heatPicture(this.maps[this.concept], about, small, heat, !this.photo);
-      const layer = new OffscreenCanvas(small[1], small[0]);
-      layer.getContext("2d").putImageData(shade, 0, 0);
-      context.drawImage(layer, 0, 0, width, height);
+      this.drawShades(context, [height, width], view);
       const wide = Math.max(1, Math.round(width / 400));
       context.fillStyle = "#fff";
       for (const [x, y] of outline(mask, [height, width])) context.fillRect(x, y, wide, wide);
     }
-    const covered = mask.reduce((sum, one) => sum + one, 0) / mask.length;
-    canvas.setAttribute("aria-label", `${this.about.names[this.concept]}: ${(100 * covered).toFixed(1)} % of the picture`);
-    const missing = this.about.presence[this.shownPicture][this.concept] > 0 ? "" : ", not in this picture";
-    const old = this.state.strokes.length - this.state.strokes.filter((one) => one.key === this.kept.key).length;
+    if (this.mode && this.cursor) {
+      context.strokeStyle = this.mode === "add" ? "#6f6" : "#f66";
+      context.lineWidth = Math.max(1, width / 300);
+      context.beginPath();
+      const [x, y] = this.cursor, radius = Number(this.page.brush.input.value);
+      context.arc(x * width, y * height, radius * width, 0, 7);
+      context.stroke();
+    }
+    this.tell(mask.reduce((sum, one) => sum + one, 0) / mask.length);
+  }
+
+  /** The picture under its colours, which need no more than half the pixels of a large picture. */
+  drawShades(context, [height, width], view) {
+    if (this.photo) context.drawImage(this.photo, 0, 0, width, height);
+    const scale = Math.min(1, 512 / Math.max(width, height)), map = this.maps[this.concept];
+    const small = [Math.round(height * scale), Math.round(width * scale)];
+    const about = { ...this.about, covered: this.about.covered.map((side) => side * scale) };
+    const { colors, heat } = this.about;
+    if (view !== "all" && !map) return;
+    const shade = view === "all" ? winnersPicture(this.maps, about, small, colors, this.named)
+      : heatPicture(map, about, small, heat, !this.photo);
+    const layer = new OffscreenCanvas(small[1], small[0]);
+    layer.getContext("2d").putImageData(shade, 0, 0);
+    context.drawImage(layer, 0, 0, width, height);
+  }
+
+  /** In words, what is seen. covered: part of the picture that is masked. */
+  tell(covered) {
+    const name = this.about.names[this.concept], percent = `${(100 * covered).toFixed(1)} %`;
+    this.page.canvas.setAttribute("aria-label", `${name ?? "Nothing"}: ${percent} of the picture`);
+    const old = this.state.strokes.filter((one) => one.key !== this.kept.key).length;
+    this.page.keep.hidden = !old;
     const left = old ? ` ${old} stroke(s) belong to another picture and are not used.` : "";
-    this.say(`${this.about.names[this.concept]}${missing}: mask ${(100 * covered).toFixed(1)} %.${left}`);
+    const missing = this.sure > 0 ? "" : ", not in this picture";
+    this.say(name === undefined ? `These maps have no "${this.state.concept}". Choose a concept.${left}`
+      : `${name}${missing}: mask ${percent}.${left}`);
   }
 
   seriesCount() {
@@ -199,18 +225,7 @@ export class Explorer {
     return [h, w];
   }
 
-  stepRange() {
-    const count = this.about.steps, first = Math.min(count - 1, Math.floor(this.state.start * count));
-    return [first, Math.max(first, Math.min(count, Math.ceil(this.state.end * count)) - 1)];
-  }
-
-  /** Which blocks are averaged, as positions in `about.blocks`. */
-  blockRange() {
-    const { blocks, default_blocks } = this.about, depth = blocks[blocks.length - 1] + 1;
-    const at = (index) => (index < 0 ? Math.max(0, depth + index) : Math.min(index, depth - 1));
-    const chosen = [this.state.first_block ?? default_blocks[0], this.state.last_block ?? default_blocks[1]].map(at);
-    return chosen.map((index) => Math.max(0, blocks.findLastIndex((block) => block <= index)));
-  }
+  stepRange() { return stepRange(this.reading, this.about.steps); }
 
   // ---- the controls -------------------------------------------------------------------------------------------------
 
@@ -244,13 +259,13 @@ export class Explorer {
     page.add.setAttribute("aria-pressed", this.mode === "add");
     page.remove.setAttribute("aria-pressed", this.mode === "remove");
     if (!about) return;
-    const blocks = this.blockRange(), steps = this.stepRange();
+    const blocks = blockRange(state, about), steps = this.stepRange();
     put(page.firstBlock, blocks[0], String(about.blocks[blocks[0]]));
     put(page.lastBlock, blocks[1], String(about.blocks[blocks[1]]));
     put(page.firstStep, steps[0], String(steps[0]));
     put(page.lastStep, steps[1], String(steps[1]));
     put(page.picture, this.shownPicture, String(this.shownPicture));
-    page.concept.value = about.names[this.concept];
+    page.concept.value = about.names[this.concept] ?? "";
     const sure = about.presence[this.shownPicture];
     [...page.legend.children].forEach((made, at) => {
       made.setAttribute("aria-pressed", at === this.concept);
@@ -262,6 +277,8 @@ export class Explorer {
   /** Change the state; ask the server only where the maps themselves are others. */
   set(change, maps = false) {
     Object.assign(this.state, change);
+    maps ||= Boolean(this.played);
+    this.played = null;
     this.show();
     this.changed();
     if (maps || SERIES[this.kept.view]) this.loadMaps();
@@ -297,104 +314,36 @@ export class Explorer {
     const mode = (name) => () => { this.mode = this.mode === name ? "" : name; this.show(); };
     page.add.onclick = mode("add");
     page.remove.onclick = mode("remove");
-    page.undo.onclick = () => this.set({ strokes: this.state.strokes.slice(0, -1) });
+    page.undo.onclick = () => {
+      const last = this.strokes[this.strokes.length - 1];
+      this.set({ strokes: this.state.strokes.filter((one) => one !== last) });
+    };
+    page.keep.onclick = () => this.set({ strokes: this.state.strokes.map((one) => ({ ...one, key: this.kept.key })) });
     page.clear.onclick = () => this.set({ strokes: [] });
     page.play.onclick = () => this.play();
     page.save.onclick = () => this.save();
-    page.canvas.addEventListener("pointermove", (event) => this.hover(event));
-    page.canvas.addEventListener("pointerdown", (event) => this.press(event));
-    page.canvas.addEventListener("keydown", (event) => this.key(event));
+    listenToHand(this);
   }
 
-  /** A pointer's place in parts of the picture, whatever the zoom. */
-  place(event) {
-    const { canvas } = this.page, box = canvas.getBoundingClientRect();
-    const scale = Math.min(box.width / canvas.width, box.height / canvas.height);  // it is fitted into its box
-    const [wide, high] = [canvas.width * scale, canvas.height * scale];
-    return [(event.clientX - box.x - (box.width - wide) / 2) / wide,
-      (event.clientY - box.y - (box.height - high) / 2) / high];
-  }
-
-  hover(event) {
-    if (!this.maps || !this.about || SERIES[this.kept.view]) return;
-    const [x, y] = this.place(event);
-    if (x < 0 || y < 0 || x >= 1 || y >= 1) return;
-    const shares = sharesAt(this.maps, this.about, this.about.size, x, y);
-    const order = shares.map((_, at) => at).sort((a, b) => shares[b] - shares[a]);
-    this.say(order.slice(0, 4).map((at) => `${this.about.names[at]} ${Math.round(100 * shares[at])} %`).join(", "));
-  }
-
-  press(event) {
-    if (!this.maps || !this.about || event.button > 0) return;
-    event.preventDefault();
-    this.page.canvas.focus();
-    const [x, y] = this.place(event);
-    if (SERIES[this.kept.view]) return this.pick(x, y);
-    if (!this.mode) {
-      const shares = sharesAt(this.maps, this.about, this.about.size, x, y);
-      return this.set({ concept: this.about.names[shares.indexOf(Math.max(...shares))] });
-    }
-    const round = (part) => Number(part.toFixed(4));
-    const stroke = { key: this.kept.key, picture: this.shownPicture, add: this.mode === "add",
-      radius: Number(this.page.brush.input.value), points: [[round(x), round(y)]] };
-    const mine = this.state.strokes.filter((one) => one.key === this.kept.key);
-    this.set({ strokes: [...mine, stroke] });
-    const move = (next) => {
-      const [left, top] = this.place(next), [before, above] = stroke.points[stroke.points.length - 1];
-      if (Math.hypot(left - before, top - above) < 0.005) return;
-      stroke.points.push([round(left), round(top)]);
-      this.draw();
-    };
-    const end = () => {
-      window.removeEventListener("pointermove", move, true);
-      window.removeEventListener("pointerup", end, true);
-      this.changed();
-    };
-    window.addEventListener("pointermove", move, true);
-    window.addEventListener("pointerup", end, true);
-  }
-
-  /** In the series: a click chooses that block or step alone. */
-  pick(x, y) {
-    const count = this.seriesCount(), columns = Math.ceil(Math.sqrt(count));
-    const at = Math.floor(y * Math.ceil(count / columns)) * columns + Math.floor(x * columns);
-    if (at >= count) return;
-    const blocks = this.kept.view === "blocks", first = this.stepRange()[0];
-    this.kept.view = "heat";
-    if (blocks) this.setBlocks(at, at);
-    else this.setSteps(first + at, first + at);
-  }
-
-  key(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], more = { ArrowDown: -0.02, ArrowUp: 0.02 }[event.key];
-    if (!this.about || (!step && !more)) return;
-    event.preventDefault();
-    const count = this.about.names.length;
-    if (step) this.set({ concept: this.about.names[(this.concept + step + count) % count] });
-    else this.set({ threshold: Number(Math.min(1, Math.max(0, this.state.threshold + more)).toFixed(2)) });
-  }
-
+  /** One step after another; touching any control ends it. What is chosen stays what it was. */
   async play() {
-    if (!this.about || this.playing) return;
-    this.playing = true;
-    const { start, end } = this.state;
-    for (let step = 0; step < this.about.steps; step++) {
-      Object.assign(this.state, { start: step / this.about.steps, end: (step + 1) / this.about.steps });
+    if (!this.about || this.played) return this.set({});
+    const count = this.about.steps;
+    for (let step = 0; step < count; step++) {
+      this.played = { start: step / count, end: (step + 1) / count };
       this.show();
       await this.loadMaps();
       await new Promise((done) => setTimeout(done, 120));
+      if (!this.played) return;
     }
-    Object.assign(this.state, { start, end });
-    this.show();
-    await this.loadMaps();
-    this.playing = false;
+    this.set({});
   }
 
   save() {
     this.page.canvas.toBlob((blob) => {
       const link = element("a", { href: URL.createObjectURL(blob), download: `${this.state.concept || "concept"}.png` });
       link.click();
-      URL.revokeObjectURL(link.href);
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);  // the browser reads it later
     });
   }
 }

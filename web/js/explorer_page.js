@@ -20,6 +20,9 @@ const STYLE = `
 
 export const VIEWS = { heat: "Heat map", all: "All concepts", mask: "Mask", blocks: "By block", steps: "By step" };
 
+const KEYS = "Click, or left and right: choose a concept. Up and down: the threshold. While painting, arrows move the "
+  + "brush and space paints.";
+
 /** An element with properties, attributes and children. */
 export function element(tag, given = {}, children = []) {
   const made = document.createElement(tag);
@@ -31,8 +34,9 @@ export function element(tag, given = {}, children = []) {
   return made;
 }
 
-function slider(name, tip, min, max, step) {
-  const input = element("input", { type: "range", min, max, step, title: tip, "aria-label": name });
+/** label: what is read out, where the row says the rest to those who see it. */
+function slider(name, tip, min, max, step, label = name) {
+  const input = element("input", { type: "range", min, max, step, title: tip, "aria-label": label });
   const shown = element("span", {}, [""]);
   return { input, shown, label: element("label", { title: tip }, [name, input, shown]) };
 }
@@ -41,16 +45,17 @@ function slider(name, tip, min, max, step) {
 export function makePage() {
   // Nodes 2.0 leaves the wheel to what has the focus inside an element that is marked so.
   const page = { root: element("div", { className: "concept-explorer", "data-capture-wheel": "true" }) };
-  page.canvas = element("canvas", { tabIndex: 0, width: 16, height: 16, role: "img", "aria-label": "Concept map" });
+  page.canvas = element("canvas", { tabIndex: 0, width: 16, height: 16, role: "application",
+    "aria-label": "Concept map", title: KEYS });
   page.concept = element("select", { title: "Which concept to show", "aria-label": "Concept" });
   page.view = element("select", { title: "What to show", "aria-label": "View" });
   for (const [value, text] of Object.entries(VIEWS)) page.view.append(element("option", { value }, [text]));
   page.threshold = slider("Threshold", "The share of the competition from which on a place is masked", 0, 1, 0.01);
   page.temperature = slider("Temperature", "Above 1 softens the competition, below 1 sharpens it", -2, 2, 0.05);
   page.firstBlock = slider("Blocks from", "The first block of the model to average", 0, 1, 1);
-  page.lastBlock = slider("to", "The last block of the model to average", 0, 1, 1);
+  page.lastBlock = slider("to", "The last block of the model to average", 0, 1, 1, "Blocks to");
   page.firstStep = slider("Steps from", "The first step to average", 0, 1, 1);
-  page.lastStep = slider("to", "The last step to average", 0, 1, 1);
+  page.lastStep = slider("to", "The last step to average", 0, 1, 1, "Steps to");
   page.picture = slider("Picture", "Which picture of the batch", 0, 0, 1);
   page.brush = slider("Brush", "Size of the brush", 0.005, 0.2, 0.005);
   const button = (text, title) => element("button", { type: "button", title }, [text]);
@@ -58,9 +63,10 @@ export function makePage() {
   page.remove = button("Paint -", "Paint on the picture to take from the mask");
   page.undo = button("Undo", "Take back the last stroke");
   page.clear = button("Clear", "Take back all strokes");
+  page.keep = button("Keep old strokes", "Use the strokes of older pictures on this one, too");
   page.play = button("Play", "Show one step after another");
   page.save = button("Save PNG", "Save what is seen");
-  page.picture.label.hidden = page.play.hidden = true;  // until there is a batch, and there are steps
+  page.picture.label.hidden = page.play.hidden = page.keep.hidden = true;  // until there is a batch, and there are steps
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": "Concepts" });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
@@ -72,7 +78,7 @@ export function makePage() {
     element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
     element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),
     element("div", { className: "row" }, [page.firstStep.label, page.lastStep.label]),
-    element("div", { className: "row" }, [page.add, page.remove, page.brush.label, page.undo, page.clear]),
+    element("div", { className: "row" }, [page.add, page.remove, page.brush.label, page.undo, page.clear, page.keep]),
   );
   // The canvas of the graph must not zoom, drag or delete nodes while a control is used.
   for (const kind of ["wheel", "pointerdown", "pointermove", "pointerup", "keydown", "contextmenu", "dblclick"]) {
