@@ -101,8 +101,7 @@ def find_concept(name: str, names: Sequence[str]) -> int:
     shown = ", ".join(printable(known) for known in names)
     if names_several(wanted, names):
         raise ValueError(
-            f"{quoted(wanted)} names several concepts, and here goes one. Concept Attention Mask takes several, with + "
-            f"and - between them, and Concept Attention Heatmap a list with commas. The concepts are: {shown}."
+            f"{quoted(wanted)} names several concepts, and here goes one. The concepts are: {shown}."
         )
     near = difflib.get_close_matches(key(wanted), keys, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(quoted(names[keys.index(match)]) for match in near)}? " if near else ""

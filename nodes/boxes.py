@@ -8,6 +8,7 @@ from dataclasses import asdict
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
 from ..conceptattention_core.record import RunStore
@@ -43,7 +44,11 @@ class ConceptAttentionBoxes(io.ComfyNode):
             ],
             inputs=[
                 *maps_inputs(),
-                io.String.Input("concept", default="", tooltip="Which concept to find. Empty: the first."),
+                io.String.Input(
+                    "concept",
+                    default="",
+                    tooltip="What to find: one of the concepts, or several: tree + house - door. Empty: the first.",
+                ),
                 io.Combo.Input(
                     "method",
                     options=list(REGION_METHODS),
@@ -159,14 +164,21 @@ class ConceptAttentionBoxes(io.ComfyNode):
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
-        index = maps.index(concept)
+        expression = parse_expression(concept, maps.concepts)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         saliency = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         prompt = concept_prompt(
-            shares, index, method, threshold, min_area / 100, max_boxes, (positive_count, negative_count), batch_index
+            shares,
+            expression,
+            method,
+            threshold,
+            min_area / 100,
+            max_boxes,
+            (positive_count, negative_count),
+            batch_index,
         )
-        label = {"label": maps.concepts[index]}
+        label = {"label": expression.text(maps.concepts)}
         x, y, width, height = padded_region(prompt.regions[batch_index], padding, size)
         return io.NodeOutput(
             [[{**asdict(region), **label} for region in regions] for regions in prompt.regions],

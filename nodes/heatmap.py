@@ -40,7 +40,8 @@ class ConceptAttentionHeatmap(io.ComfyNode):
                 io.String.Input(
                     "concept",
                     default="",
-                    tooltip="Which concepts to draw, separated by commas. Empty: all, background concepts last.",
+                    tooltip="What to draw, separated by commas; several as one with + and -: tree + house, sky. Empty: "
+                    "all concepts, background last.",
                 ),
                 io.Combo.Input(
                     "layout",

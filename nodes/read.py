@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import resize_maps
 from ..conceptattention_core.masks.methods import concept_mask
@@ -38,7 +39,8 @@ class ConceptAttention(io.ComfyNode):
                 io.String.Input(
                     "concept",
                     default="",
-                    tooltip="Which concept the mask and the heat map are for. Empty: the first.",
+                    tooltip="What the mask and the heat map are for: one of the concepts, or several: tree + house - "
+                    "door. Empty: the first.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -96,13 +98,14 @@ class ConceptAttention(io.ComfyNode):
     ) -> io.NodeOutput:
         maps = concept_attention.find(samples["samples"])
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
-        index = maps.index(concept)
+        expression = parse_expression(concept, maps.concepts)
         saliency = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
+        share = combine_shares(shares, expression.signs(shares.shape[1]).expand(len(shares), -1))
         picture = None if image is None else image_batch(image, len(shares), size)
         return io.NodeOutput(
-            concept_mask(shares[:, index], threshold, softness),
-            heatmap_picture(shares[:, index]),
+            concept_mask(share, threshold, softness),
+            heatmap_picture(share),
             overlay_picture(shares, maps.concepts, maps.background_count, picture),
             maps,
         )

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
@@ -38,8 +39,8 @@ class ConceptAttentionSegmentation(io.ComfyNode):
                 io.String.Input(
                     "concept",
                     default="",
-                    tooltip="Which concept the output `mask` is for. Empty: the first. A background concept can be "
-                    "named, too.",
+                    tooltip="What the output `mask` is for: one of the concepts, or several: tree + house. Empty: the "
+                    "first. A background concept can be named, too.",
                 ),
                 io.Boolean.Input(
                     "refine_edges",
@@ -105,7 +106,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
-        index, named = maps.index(concept), len(maps.concepts) - maps.background_count
+        expression, named = parse_expression(concept, maps.concepts), len(maps.concepts) - maps.background_count
         tokens = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
         if picture is None or not refine_edges:
@@ -121,5 +122,5 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         return io.NodeOutput(
             overlay_picture(won, maps.concepts, maps.background_count, picture),
             rearrange(won[:, :named], "b c h w -> (b c) h w").contiguous(),
-            won[:, index].contiguous(),
+            combine_shares(won, expression.signs(won.shape[1]).expand(len(won), -1)),
         )

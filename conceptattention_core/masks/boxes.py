@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,8 +11,9 @@ import torch
 from scipy.ndimage import distance_transform_edt, find_objects, label
 from torch import Tensor
 
+from ..expression import Expression, combine_shares, winner_mask
 from ..maps import TOKEN_PIXELS
-from .methods import argmax_mask, threshold_mask
+from .methods import threshold_mask
 
 RegionMethod = Literal["argmax", "threshold"]
 REGION_METHODS: tuple[RegionMethod, ...] = get_args(RegionMethod)
@@ -53,7 +55,7 @@ class Prompt:
 
 def concept_prompt(
     shares: Tensor,
-    index: int,
+    expression: Expression,
     method: RegionMethod = "argmax",
     threshold: float = 0.5,
     min_area: float = 0.002,
@@ -63,17 +65,21 @@ def concept_prompt(
 ) -> Prompt:
     """Boxes around the regions where a concept is, and points on it and off it.
 
-    shares: ``(B, C, H, W)``, sum 1 over concepts. method: the concept is where it is stronger than every other one, or
-    where its share is above `threshold`. min_area: smaller regions are dropped, as a part of the picture, 0..1.
+    shares: ``(B, C, H, W)``, sum 1 over concepts. expression: the concept, or several (see `expression`). method: it is
+    where it is stronger than every other one, or where its share is above `threshold`. min_area: smaller regions are
+    dropped, as a part of the picture, 0..1.
     point_counts: how many positive and negative points at most. picture: which of the batch they are for.
     Raises ValueError where the batch has no such picture.
     """
     if picture >= len(shares):
         raise ValueError(f"There is no picture {picture}: `maps` holds {len(shares)}, and counting begins with 0.")
-    share = shares[:, index]
-    masks = argmax_mask(shares, index) if method == "argmax" else threshold_mask(share, threshold)
+    signs = expression.signs(shares.shape[1]).expand(len(shares), -1)
+    share = combine_shares(shares, signs)
+    masks = winner_mask(shares, signs) if method == "argmax" else threshold_mask(share, threshold)
     found = [find_regions(*pair, min_area, max_regions) for pair in zip(masks, share, strict=True)]
-    positive, negative = prompt_points(shares[picture], index, found[picture][1], point_counts)
+    positive, negative = prompt_points(
+        shares[picture], share[picture], expression.plus, found[picture][1], point_counts
+    )
     return Prompt([regions for regions, _ in found], positive, negative)
 
 
@@ -150,16 +156,20 @@ def surest_points(share: Tensor, inside: Tensor, count: int, each_region: bool =
 
 
 def prompt_points(
-    shares: Tensor, index: int, inside: Tensor, counts: tuple[int, int]
+    shares: Tensor, share: Tensor, wanted: Sequence[int], inside: Tensor, counts: tuple[int, int]
 ) -> tuple[list[Point], list[Point]]:
     """Points on the concept, one for each of its regions first, and points on what is something else.
 
-    shares: one picture's, ``(C, H, W)``; inside: ``(H, W)`` bool, where the concept is. Negative points lie where
+    shares: one picture's, ``(C, H, W)``; share: ``(H, W)``, what is looked for; wanted: the concepts that it is made
+    of; inside: ``(H, W)`` bool, where it is. Negative points lie where
     another concept, background included, wins outside of it. Without the concept there are no points at all: negative
     ones alone would ask a segmentation model for anything else.
     """
-    positive = surest_points(shares[index], inside, counts[0], each_region=True)
+    positive = surest_points(share, inside, counts[0], each_region=True)
     if not positive:
         return [], []
-    others = torch.cat([shares[:index], shares[index + 1 :]]).amax(dim=0)
-    return positive, surest_points(others, ~inside & (others > shares[index]), counts[1])
+    rest = [index for index in range(len(shares)) if index not in wanted]
+    if not rest:
+        return positive, []
+    others = shares[rest].amax(dim=0)
+    return positive, surest_points(others, ~inside & (others > share), counts[1])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..expression import combine_shares, parse_expression, winner_mask
 from ..images import image_batch
 from ..maps import ConceptAttentionMaps, resize_maps
 from .edges import refine_maps
-from .expression import combine_shares, parse_expression, winner_mask
 from .methods import (
     CONSTANT,
     MaskMethod,

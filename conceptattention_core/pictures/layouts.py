@@ -12,6 +12,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..expression import Expression, combine_shares, parse_expression
 from ..images import image_batch
 from ..maps import ConceptAttentionMaps, resize_maps
 from ..names import split_names
@@ -49,17 +50,28 @@ class HeatmapStyle:
     alpha: float = 0.6
 
 
-def choose_concepts(text: str, maps: ConceptAttentionMaps) -> list[int]:
-    """Indices of the concepts that `text` names, separated by commas; all where it is empty.
-
-    Raises ValueError with the nearest names on an unknown one.
+def choose_concepts(text: str, maps: ConceptAttentionMaps) -> list[Expression]:
+    """The concepts that `text` names, separated by commas, or several as one: ``tree + house, sky``; all where it is
+    empty. Raises ValueError with the nearest names on an unknown one.
     """
     names = [text] if text in maps.concepts else split_names(text, "concept")
-    return [maps.index(name) for name in names] if names else list(range(len(maps.concepts)))
+    if not names:
+        return [Expression((index,)) for index in range(len(maps.concepts))]
+    return list(dict.fromkeys(parse_expression(name, maps.concepts) for name in names))
+
+
+def combined(shares: Tensor, chosen: Sequence[Expression]) -> Tensor:
+    """The shares of each chosen expression. shares: ``(B, C, h, w)``; returns ``(B, K, h, w)``."""
+    signs = torch.stack([one.signs(shares.shape[1]) for one in chosen])
+    return torch.stack([combine_shares(shares, one.expand(len(shares), -1)) for one in signs], dim=1)
 
 
 def draw_heatmaps(
-    maps: ConceptAttentionMaps, shares: Tensor, chosen: Sequence[int], style: HeatmapStyle, image: Tensor | None = None
+    maps: ConceptAttentionMaps,
+    shares: Tensor,
+    chosen: Sequence[Expression],
+    style: HeatmapStyle,
+    image: Tensor | None = None,
 ) -> Tensor:
     """Draw the chosen concepts' heat maps, over the picture where there is one.
 
@@ -76,18 +88,24 @@ def draw_heatmaps(
     return layout(maps, shares, list(chosen), style, image, size)
 
 
-def scale_ends(shares: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
-    """The shares that the first and the last colour stand for, ``(C,)`` each. shares: ``(B, C, h, w)``."""
-    lowest, highest = shares.amin(dim=(0, 2, 3)), shares.amax(dim=(0, 2, 3))
-    return (lowest, highest) if scale == "per concept" else (0 * lowest, highest.amax().expand_as(highest))
+def scale_ends(shares: Tensor, drawn: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
+    """The shares that the first and the last colour stand for, ``(K,)`` each.
+
+    shares: ``(B, C, h, w)``, of all concepts; drawn: ``(B, K, h, w)``, of what is drawn.
+    """
+    lowest, highest = drawn.amin(dim=(0, 2, 3)), drawn.amax(dim=(0, 2, 3))
+    if scale == "shared":
+        return 0 * lowest, torch.maximum(shares.amax(), highest.amax()).expand_as(highest)
+    return lowest, highest
 
 
 def _levels(
-    maps: ConceptAttentionMaps, shares: Tensor, chosen: list[int], scale: Scale, size: tuple[int, int]
+    maps: ConceptAttentionMaps, shares: Tensor, chosen: list[Expression], scale: Scale, size: tuple[int, int]
 ) -> Tensor:
     """Where on its scale each chosen concept is: ``(B, K, *size)`` 0..1; 0 for a map that is constant."""
-    low, high = (end[chosen, None, None] for end in scale_ends(shares, scale))
-    resized = resize_maps(shares[:, chosen], maps.image_size, size, maps.token_pixels)
+    drawn = combined(shares, chosen)
+    low, high = (end[:, None, None] for end in scale_ends(shares, drawn, scale))
+    resized = resize_maps(drawn, maps.image_size, size, maps.token_pixels)
     return ((resized - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
 
@@ -103,7 +121,7 @@ def _painted(levels: Tensor, style: HeatmapStyle, image: Tensor | None) -> Tenso
 def _pictures(
     maps: ConceptAttentionMaps,
     shares: Tensor,
-    chosen: list[int],
+    chosen: list[Expression],
     style: HeatmapStyle,
     image: Tensor | None,
     size: tuple[int, int],
@@ -115,16 +133,17 @@ def _pictures(
 def _overlay(
     maps: ConceptAttentionMaps,
     shares: Tensor,
-    chosen: list[int],
+    chosen: list[Expression],
     style: HeatmapStyle,
     image: Tensor | None,
     size: tuple[int, int],
 ) -> Tensor:
-    everything = list(range(len(maps.concepts)))
+    everything = [Expression((index,)) for index in range(len(maps.concepts))]
+    wished = list(dict.fromkeys(index for one in chosen for index in one.plus if index not in one.minus))
     levels = _levels(maps, shares, everything, style.scale, size)
     winner = resize_maps(shares, maps.image_size, size, maps.token_pixels).argmax(dim=1)
     colors = concept_colors(len(maps.concepts), maps.background_count)
-    opacity = levels.gather(1, winner[:, None]) * torch.isin(winner, torch.tensor(chosen))[:, None]
+    opacity = levels.gather(1, winner[:, None]) * torch.isin(winner, torch.tensor(wished))[:, None]
     opacity = rearrange(opacity, "b 1 h w -> b h w 1")
     if image is None:
         painted = opacity * colors[winner]
@@ -132,32 +151,33 @@ def _overlay(
         wanted = (winner < len(maps.concepts) - maps.background_count)[..., None]
         opacity = style.alpha * opacity * wanted
         painted = opacity * colors[winner] + (1 - opacity) * image_batch(image, len(shares), size)
-    area = torch.stack([(winner == index).flatten(1).float().mean(dim=1) for index in chosen], dim=1)
-    names = [maps.concepts[index] for index in chosen]
-    return torch.cat([painted, legend_pictures(names, colors[chosen], area, size[1])], dim=1)
+    area = torch.stack([(winner == index).flatten(1).float().mean(dim=1) for index in wished], dim=1)
+    names = [maps.concepts[index] for index in wished]
+    return torch.cat([painted, legend_pictures(names, colors[wished], area, size[1])], dim=1)
 
 
 def _grid(
     maps: ConceptAttentionMaps,
     shares: Tensor,
-    chosen: list[int],
+    chosen: list[Expression],
     style: HeatmapStyle,
     image: Tensor | None,
     size: tuple[int, int],
 ) -> Tensor:
     columns, rows, cell = grid_shape(len(chosen), size)
     painted = _painted(_levels(maps, shares, chosen, style.scale, cell), style, image)
-    peaks = shares[:, chosen].amax(dim=(2, 3))
+    drawn = combined(shares, chosen)
+    peaks = drawn.amax(dim=(2, 3))
     width = max(cell[1], CELL_SIDE)
     text = text_size(2 * width)
     gap, line = text, round(text * 1.6)
-    names = make_labels([maps.concepts[index] for index in chosen], text)
+    names = make_labels([one.text(maps.concepts) for one in chosen], text)
     figures = ImageFont.load_default(text)
     places = [
         (gap + (index // columns) * (line + cell[0] + gap), gap + (index % columns) * (width + gap))
         for index in range(len(chosen))
     ]
-    low, high = ("0", f"{float(scale_ends(shares, 'shared')[1][0]):.2f}")
+    low, high = ("0", f"{float(scale_ends(shares, drawn, 'shared')[1][0]):.2f}")
     ends = ("lowest", "highest") if style.scale == "per concept" else (low, high)
     bar = color_bar(color_map(style.colors), *ends, width=gap + columns * (width + gap), size=text)
     grids = []

@@ -174,14 +174,19 @@ def test_names_are_one_syntax_or_an_error_that_says_where(pack: dict[str, Any], 
     both = mask.execute(maps, "house + sky")[0]
     for list_of_names in ("house, sky", "house；Sky", "house、sky,"):
         assert torch.equal(mask.execute(maps, list_of_names)[0], both)
-    for name in ("ConceptAttention", "ConceptAttentionSegmentation", "ConceptAttentionBoxes"):
-        for several in ("house + sky", "house, sky", "house-sky"):
-            with pytest.raises(ValueError, match=r"names several concepts.*Concept Attention Mask takes several"):
-                pack[name].execute(**sockets[name], concept=several)
-    heat = pack["ConceptAttentionHeatmap"]
-    assert len(heat.execute(maps, "House, sky。sky", layout="pictures")[0]) == 4
-    with pytest.raises(ValueError, match=r"names several concepts.*Heatmap a list with commas"):
-        heat.execute(maps, "house + sky")
+    segment = pack["ConceptAttentionSegmentation"]
+    house, sky = (segment.execute(maps, concept)[2] for concept in ("house", "sky"))
+    for several in ("house + sky", "house, sky", "sky + House", "house、sky,"):
+        assert torch.equal(segment.execute(maps, several)[2], house + sky)
+    assert torch.equal(segment.execute(maps, "sky - house")[2], sky)
+    boxes = pack["ConceptAttentionBoxes"].execute(maps, "house + sky", min_area=0.0, max_boxes=100)[0]
+    assert boxes[0] and {box["label"] for box in boxes[0]} == {"house + sky"}
+    reader = sockets["ConceptAttention"]
+    heat = [pack["ConceptAttention"].execute(**reader, concept=text)[1] for text in ("house", "sky", "house + sky")]
+    assert not torch.equal(heat[0], heat[2]) and not torch.equal(heat[1], heat[2])
+    drawn = pack["ConceptAttentionHeatmap"]
+    assert len(drawn.execute(maps, "House, sky。sky", layout="pictures")[0]) == 4
+    assert len(drawn.execute(maps, "House + sky, sky", layout="pictures")[0]) == 4
 
 
 # ---- through ComfyUI's own executor ----

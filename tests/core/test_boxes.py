@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from conceptattention_core.expression import Expression
 from conceptattention_core.masks.boxes import Region, concept_prompt, find_regions, padded_region, surest_points
 
 H, W = 120, 200
+BOAT = Expression((0,))
 
 
 def disc(y: int, x: int, radius: int) -> torch.Tensor:
@@ -28,7 +30,7 @@ def scene(*objects: torch.Tensor, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(3))
 def test_each_object_gets_its_box_and_points(method: str, threshold: float, seed: int) -> None:
     large, small = disc(60, 60, 30), disc(40, 150, 15)
-    prompt = concept_prompt(scene(large, small, seed=seed), 0, method, threshold, point_counts=(4, 4))  # type: ignore[arg-type]
+    prompt = concept_prompt(scene(large, small, seed=seed), BOAT, method, threshold, point_counts=(4, 4))  # type: ignore[arg-type]
     (regions,) = prompt.regions
     for region, (y, x, radius) in zip(regions, [(60, 60, 30), (40, 150, 15)], strict=True):
         corners = np.array([region.x, region.y, region.x + region.width, region.y + region.height])
@@ -74,24 +76,24 @@ def test_regions_are_sorted_filtered_and_limited() -> None:
 def test_an_absent_concept_gives_nothing_at_all() -> None:
     """Negative points alone would ask SAM for everything else."""
     shares = torch.stack([torch.full((H, W), 0.2), torch.full((H, W), 0.8)])[None]
-    prompt = concept_prompt(shares, 0)
+    prompt = concept_prompt(shares, BOAT)
     assert (prompt.regions, prompt.positive, prompt.negative) == ([[]], [], [])
 
 
 def test_a_concept_that_is_everywhere() -> None:
     shares = torch.stack([torch.full((H, W), 0.8), torch.full((H, W), 0.2)])[None]
-    prompt = concept_prompt(shares, 0)
+    prompt = concept_prompt(shares, BOAT)
     assert prompt.regions == [[Region(0, 0, W, H, pytest.approx(0.8))]] and prompt.negative == []
     assert prompt.positive[0] == pytest.approx((100, 60), abs=41)
 
 
 def test_points_of_one_picture_and_boxes_of_all() -> None:
     shares = torch.cat([scene(disc(60, 40, 20)), scene(disc(60, 150, 20))])
-    prompt = concept_prompt(shares, 0, picture=1, point_counts=(1, 0))
+    prompt = concept_prompt(shares, BOAT, picture=1, point_counts=(1, 0))
     assert [len(regions) for regions in prompt.regions] == [1, 1]
     assert prompt.positive[0] == pytest.approx((150, 60), abs=5) and prompt.negative == []
     with pytest.raises(ValueError, match="no picture 2: `maps` holds 2"):
-        concept_prompt(shares, 0, picture=2)
+        concept_prompt(shares, BOAT, picture=2)
 
 
 @pytest.mark.parametrize(

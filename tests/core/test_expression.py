@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.masks.expression import Expression, combine_shares, parse_expression, winner_mask
+from conceptattention_core.expression import Expression, combine_shares, parse_expression, winner_mask
 from conceptattention_core.masks.methods import argmax_mask
 
 NAMES = ("t-shirt", "t", "shirt", "tree", "palm tree", "C++", "tree house", "house", "salt + pepper", "-5 °C", "Tree")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from conceptattention_core.expression import Expression
 from conceptattention_core.maps import ConceptAttentionMaps
 from conceptattention_core.pictures.colormaps import color_map
 from conceptattention_core.pictures.colors import concept_colors
@@ -42,8 +43,8 @@ def draw(layout: str, text: str = "", image: torch.Tensor | None = None, **style
 def test_a_shared_scale_leaves_an_absent_concept_dark() -> None:
     """Also when it is drawn alone, and in the picture where the others are less sure."""
     _, shares = quarters()
-    low, high = scale_ends(shares, "shared")
-    assert_close(low, torch.zeros(4)) and assert_close(high, torch.full((4,), 0.8))
+    low, high = scale_ends(shares, shares[:, 2:], "shared")
+    assert_close(low, torch.zeros(2)), assert_close(high, torch.full((2,), 0.8))
     colors = color_map("gray")
     unicorn = draw("pictures", "unicorn", colors="gray")
     assert unicorn.shape == (2, H, W, 3) and unicorn.max() <= colors[round(255 * 0.05)].max()
@@ -55,7 +56,7 @@ def test_a_scale_per_concept_shows_its_whole_range() -> None:
     unicorn = draw("pictures", "unicorn", colors="gray", scale="per concept")
     assert torch.equal(unicorn.amin((0, 1, 2)), color_map("gray")[0]) and unicorn.max() == 1
     maps, shares = quarters()
-    flat = draw_heatmaps(maps, 0 * shares + 0.25, [0], HeatmapStyle("pictures", "gray", "per concept"))
+    flat = draw_heatmaps(maps, 0 * shares + 0.25, [Expression((0,))], HeatmapStyle("pictures", "gray", "per concept"))
     assert torch.equal(flat, color_map("gray")[0].expand_as(flat)), "a map without a range has nothing to show"
 
 
@@ -68,6 +69,19 @@ def test_pictures_come_in_the_order_asked_for() -> None:
     assert len(draw("pictures")) == 8, "empty: all"
     with pytest.raises(ValueError, match="Did you mean 'unicorn'"):
         draw("pictures", "house, unicron")
+
+
+def test_several_concepts_as_one_map() -> None:
+    """A sum of shares, on the scale that all share, and by its own name in the grid."""
+    colors = color_map("gray")
+    both = draw("pictures", "house + sky, unicorn", colors="gray")
+    assert len(both) == 4
+    _, shares = quarters()
+    top = max(shares.amax(), (shares[:, 0] + shares[:, 1]).amax()).item()
+    for x in (8, 40):
+        assert_close(both[0, 32, x], colors[round(255 * (shares[0, 0] + shares[0, 1])[2, x // 16].item() / top)])
+    assert draw("grid", "house + sky").shape[0] == 2
+    assert torch.equal(draw("overlay", "house + sky"), draw("overlay", "house, sky"))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])

@@ -15,7 +15,7 @@ FLOORS = (
     ("letters",),
     ("names",),
     ("concepts", "stream", "noise", "images", "described"),
-    ("scores",),
+    ("scores", "expression"),
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),

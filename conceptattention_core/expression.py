@@ -10,9 +10,9 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from ..concepts import OPERATOR, find_concept
-from ..letters import key, quoted
-from ..names import COMMAS, plain_text
+from .concepts import OPERATOR, find_concept
+from .letters import key, quoted
+from .names import COMMAS, plain_text
 
 NEXT = re.compile(rf"{OPERATOR.pattern}|[{re.escape(COMMAS)}]")
 """Where a name that nobody knows ends."""
@@ -24,6 +24,10 @@ class Expression:
 
     plus: tuple[int, ...]
     minus: tuple[int, ...] = ()
+
+    def text(self, names: Sequence[str]) -> str:
+        """As a person would write it."""
+        return " - ".join([" + ".join(names[index] for index in self.plus), *(names[index] for index in self.minus)])
 
     def signs(self, count: int) -> Tensor:
         """1 for a wanted concept, -1 for one taken away, 0 for the rest (and for one that is both): ``(count,)``."""
