@@ -2,7 +2,7 @@
 """Run this pack from a fresh clone, with nothing but Python 3.10 to 3.13 and a package index.
 
     python3 dev.py demo     sample one picture on the demo model; its maps and masks go to output/demo/
-    python3 dev.py test     all checks: ruff, types, and the tests up to a whole server and a browser
+    python3 dev.py test     all checks: ruff, types, eslint, and the tests up to a whole server and a browser
     python3 dev.py serve    a ComfyUI with this pack, for a person to use
 
 The first run makes an environment in .venv and fetches a ComfyUI into .comfyui; set COMFYUI_PATH to use your own,
@@ -168,7 +168,11 @@ def test(options: argparse.Namespace, extra: list[str]) -> int:
     return run_module(pytest, env=env) or bool(failed)
 
 
-CHECKS = {"ruff": ["ruff", "check"], "types": ["basedpyright", "--pythonpath", PYTHON]}
+CHECKS = {
+    "ruff": ["ruff", "check"],
+    "types": ["basedpyright", "--pythonpath", PYTHON],
+    "eslint": ["tools.lint"],
+}
 SUITES = ("core", "diffusers", "comfyui", "server", "browser")  # what fails fast comes first
 
 

@@ -9,11 +9,15 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..conceptattention_core.expression import parse_expression
+from ..conceptattention_core.images import image_batch
+from ..conceptattention_core.letters import quoted
 from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
+from ..conceptattention_core.pictures.marked import marked_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .seen import seen
 from .types import CATEGORY
 
 
@@ -42,6 +46,7 @@ class ConceptAttentionBoxes(io.ComfyNode):
                 "object detection",
                 "crop",
             ],
+            is_output_node=True,  # it shows what it found, also where nothing is connected to it
             inputs=[
                 *maps_inputs(),
                 io.String.Input(
@@ -178,14 +183,19 @@ class ConceptAttentionBoxes(io.ComfyNode):
             (positive_count, negative_count),
             batch_index,
         )
-        label = {"label": expression.text(maps.concepts)}
-        x, y, width, height = padded_region(prompt.regions[batch_index], padding, size)
+        name, regions = expression.text(maps.concepts), prompt.regions[batch_index]
+        x, y, width, height = padded_region(regions, padding, size)
+        picture = None if image is None else image_batch(image, len(shares), size)[batch_index]
+        boxes = [(one.x, one.y, one.width, one.height, one.score) for one in regions]
+        drawn = marked_picture(picture, size, boxes, prompt.positive, prompt.negative, name)
+        missing = "" if regions else f"{quoted(name)} was not found in picture {batch_index + 1}: there are no boxes."
         return io.NodeOutput(
-            [[{**asdict(region), **label} for region in regions] for regions in prompt.regions],
+            [[{**asdict(region), "label": name} for region in regions] for regions in prompt.regions],
             *(json.dumps([{"x": x, "y": y} for x, y in points]) for points in (prompt.positive, prompt.negative)),
             {"x": x, "y": y, "width": width, "height": height},
             x,
             y,
             width,
             height,
+            ui=seen("Concept Attention Boxes", maps, drawn[None], missing),
         )

@@ -19,6 +19,7 @@ from ..conceptattention_core.pictures.layouts import (
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .seen import seen
 from .types import CATEGORY
 
 
@@ -35,6 +36,7 @@ class ConceptAttentionHeatmap(io.ComfyNode):
                 "the picture."
             ),
             search_aliases=["heat map", "saliency map", "attention map", "visualize attention", "overlay", "legend"],
+            is_output_node=True,  # it shows what it found, also where nothing is connected to it
             inputs=[
                 *maps_inputs(),
                 io.String.Input(
@@ -107,4 +109,5 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         maps = maps_of(maps, samples)
         shares = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
         style = HeatmapStyle(layout, colors, scale, alpha)
-        return io.NodeOutput(draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image))
+        drawn = draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image)
+        return io.NodeOutput(drawn, ui=seen("Concept Attention Heatmap", maps, drawn))

@@ -15,7 +15,8 @@ from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
-from .said import absent, said
+from .said import absent
+from .seen import seen
 from .types import CATEGORY
 
 
@@ -50,6 +51,7 @@ class ConceptAttentionMask(io.ComfyNode):
             ],
             # A choice that is misspelt or linked arrives, too, to be named in an error: see `checked`.
             accept_all_inputs=True,
+            is_output_node=True,  # it shows what it found, also where nothing is connected to it
             inputs=[
                 *maps_inputs(),
                 io.String.Input(
@@ -188,12 +190,13 @@ class ConceptAttentionMask(io.ComfyNode):
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
+        preview = mask_preview(made.mask, picture)
         return io.NodeOutput(
             made.mask,
-            mask_preview(made.mask, picture),
+            preview,
             made.presence.max().item(),
             each_region(1 - made.mask if invert else made.mask),
-            ui=said("Concept Attention Mask", absent(concept, made.presence, min_presence)),
+            ui=seen("Concept Attention Mask", maps, preview, absent(concept, made.presence, min_presence)),
         )
 
 

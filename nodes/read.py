@@ -13,6 +13,7 @@ from ..conceptattention_core.pictures.heatmap import heatmap_picture, overlay_pi
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, saliency_inputs
+from .seen import seen
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
 
 
@@ -29,6 +30,7 @@ class ConceptAttention(io.ComfyNode):
                 "one concept, and an overlay of all of them."
             ),
             search_aliases=["saliency", "segment by words", "text mask", "attention map", "flux mask", "heatmap"],
+            is_output_node=True,  # it shows what it found, also where nothing is connected to it
             inputs=[
                 ConceptAttentionType.Input("concept_attention", tooltip="From Apply Concept Attention."),
                 io.Latent.Input(
@@ -103,9 +105,11 @@ class ConceptAttention(io.ComfyNode):
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         share = combine_shares(shares, expression.signs(shares.shape[1]).expand(len(shares), -1))
         picture = None if image is None else image_batch(image, len(shares), size)
+        overlay = overlay_picture(shares, maps.concepts, maps.background_count, picture)
         return io.NodeOutput(
             concept_mask(share, threshold, softness),
             heatmap_picture(share),
-            overlay_picture(shares, maps.concepts, maps.background_count, picture),
+            overlay,
             maps,
+            ui=seen("Concept Attention", maps, overlay),
         )

@@ -18,6 +18,7 @@ from ..conceptattention_core.pictures.heatmap import overlay_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .seen import seen
 from .types import CATEGORY
 
 
@@ -34,6 +35,7 @@ class ConceptAttentionSegmentation(io.ComfyNode):
                 "coloured label map, a hard mask of every concept, and the mask of one by name."
             ),
             search_aliases=["segment by words", "semantic segmentation", "label map", "segmentation map", "seg mask"],
+            is_output_node=True,  # it shows what it found, also where nothing is connected to it
             inputs=[
                 *maps_inputs(),
                 io.String.Input(
@@ -119,8 +121,10 @@ class ConceptAttentionSegmentation(io.ComfyNode):
             labels = fill_label_holes(labels, named)
         labels = merge_small(labels, shares, math.ceil(min_area / 100 * labels[0].numel()))
         won = rearrange(one_hot(labels, len(maps.concepts)).float(), "b h w c -> b c h w").contiguous()
+        painted = overlay_picture(won, maps.concepts, maps.background_count, picture)
         return io.NodeOutput(
-            overlay_picture(won, maps.concepts, maps.background_count, picture),
+            painted,
             rearrange(won[:, :named], "b c h w -> (b c) h w").contiguous(),
             combine_shares(won, expression.signs(won.shape[1]).expand(len(won), -1)),
+            ui=seen("Concept Segmentation", maps, painted),
         )

@@ -55,6 +55,12 @@ CANVAS = """() => {
     const canvas = explorer().page.canvas, {width, height} = canvas;
     return [width, height, Array.from(canvas.getContext('2d').getImageData(0, 0, width, height).data)];
 }"""
+APPLIED = """() => {
+    const canvas = app.graph.nodes.find((node) => node.type === 'ConceptAttentionApply').conceptLive;
+    if (!canvas) return null;
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return [new Set(new Uint32Array(data.buffer)).size];
+}"""
 FIND = "window.explorer = () => app.graph.nodes.find((n) => n.type === 'ConceptAttentionExplorer').conceptExplorer"
 
 
@@ -265,6 +271,10 @@ def test_maps_are_live_while_the_picture_forms(front_end: Any) -> None:
         assert front_end.run().ok
         front_end.until(lambda: page.evaluate("() => !!explorer()?.maps"))
         assert page.evaluate("() => explorer().frames ?? 0") >= 1
+        # Also in the node that prepared the model: colours over the step's preview.
+        colors = page.evaluate(APPLIED)
+        assert colors and colors[0] > 100, colors
+        front_end.screenshot("live maps")
     finally:
         page.evaluate(setting, "default")
     page.wait_for_timeout(500)

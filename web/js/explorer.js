@@ -1,47 +1,12 @@
-// Concept Explorer: its widget, its setting, and frames from samplers that run.
+// Concept Explorer: its widget.
 
 import { app } from "../../../scripts/app.js";
-import { api } from "../../../scripts/api.js";
-import { Explorer, ROOT } from "./explorer_node.js";
+import { Explorer } from "./explorer_node.js";
 
 const SIZE = [480, 720];
-const LIVE = "ConceptAttention.LiveMaps";
-
-/** Tell the server what this page's setting is, under the name that the server knows the page by. */
-function tellLive(on = app.extensionManager.setting.get(LIVE) ?? true) {
-  if (!api.clientId) return;
-  const asked = new URLSearchParams({ on, client: api.clientId });
-  api.fetchApi(`${ROOT}live?${asked}`, { method: "POST" }).catch(() => null);
-}
-
-/** Every explorer of the open workflow, also inside its subgraphs. */
-function explorers() {
-  const root = app.rootGraph ?? app.graph;
-  const graphs = [root, ...(root?.subgraphs?.values?.() ?? [])];
-  return graphs.flatMap((graph) => graph?.nodes ?? []).map((node) => node.conceptExplorer).filter(Boolean);
-}
 
 app.registerExtension({
   name: "conceptattention.explorer",
-
-  settings: [{
-    id: LIVE,
-    category: ["Concept Attention", "Explorer", "Live maps"],
-    name: "Show maps while a sampler runs (where preview pictures are on)",
-    type: "boolean",
-    defaultValue: true,
-    onChange: (on) => tellLive(on),
-  }],
-
-  setup() {
-    tellLive();
-    api.addEventListener("status", () => tellLive(), { once: true });  // by now the page has its name
-    api.addEventListener("reconnected", () => tellLive());
-    api.addEventListener("concept_attention.live", ({ detail }) => explorers().forEach((one) => one.live(detail)));
-    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
-      api.addEventListener(event, () => explorers().forEach((one) => one.settled()));
-    }
-  },
 
   getCustomWidgets() {
     return {

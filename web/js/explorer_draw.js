@@ -1,5 +1,5 @@
-// What the explorer draws, from maps of one byte a token. `cut` and `paint` do what conceptattention_core/explore.py does,
-// in the same order and in double precision: the mask on the screen is the mask of the node, to the pixel.
+// What the explorer draws, from maps of one byte a token. `cut` and `paint` do what conceptattention_core/explore.py
+// does, in the same order and in double precision: the mask on the screen is the mask of the node, to the pixel.
 
 /** For each pixel of a side: the token before it, the one behind it, and how far it is between them. */
 function places(side, covered, count) {
@@ -137,13 +137,17 @@ export function drawSeries(context, [height, width], series, side, names, heat) 
   });
 }
 
-/** A frame of a sampler that runs: every place in the colour of its strongest concept. */
-export function drawLive(canvas, frame, colors, named) {
+/** A frame of a sampler that runs: every place in the colour of its strongest concept, over the step's preview. */
+export function drawLive(canvas, frame, colors, named, preview) {
   const bytes = Uint8Array.from(atob(frame.maps), (letter) => letter.charCodeAt(0)), [h, w] = frame.grid;
   const maps = frame.names.map((_, at) => bytes.subarray(at * h * w, (at + 1) * h * w));
-  const layer = new OffscreenCanvas(w, h);
-  const about = { grid: frame.grid, covered: frame.grid };
-  layer.getContext("2d").putImageData(winnersPicture(maps, about, [h, w], colors, named), 0, 0);
-  Object.assign(canvas, { width: w * 8, height: h * 8 });
-  canvas.getContext("2d").drawImage(layer, 0, 0, canvas.width, canvas.height);
+  const times = Math.max(1, Math.min(8, Math.floor(384 / Math.max(h, w))));
+  const size = [h * times, w * times], about = { grid: frame.grid, covered: size };
+  const layer = new OffscreenCanvas(size[1], size[0]);
+  layer.getContext("2d").putImageData(winnersPicture(maps, about, size, colors, named), 0, 0);
+  if (canvas.width !== size[1] || canvas.height !== size[0]) Object.assign(canvas, { width: size[1], height: size[0] });
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, size[1], size[0]);
+  if (preview) context.drawImage(preview, 0, 0, size[1], size[0]);
+  context.drawImage(layer, 0, 0);
 }

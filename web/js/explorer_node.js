@@ -2,9 +2,12 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { cut, drawLive, drawSeries, heatPicture, maskPicture, outline, paint, winnersPicture } from "./explorer_draw.js";
+import { cut, drawLive, drawSeries, heatPicture, maskPicture, outline, paint, winnersPicture }
+  from "./explorer_draw.js";
 import { listenToHand } from "./explorer_hand.js";
-import { element, makePage } from "./explorer_page.js";
+import { element } from "./elements.js";
+import { makePage } from "./explorer_page.js";
+import { sourceOf } from "./graph.js";
 import { DEFAULTS, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
 
 export const ROOT = "/concept_attention/";
@@ -116,12 +119,12 @@ export class Explorer {
   }
 
   /** A frame from a sampler that this explorer waits for: its own, where `samples` says which, else any. */
-  live(frame) {
-    const slot = this.node.findInputSlot?.("samples"), from = slot >= 0 ? this.node.getInputNode?.(slot) : null;
+  live(frame, preview) {
+    const from = sourceOf(this.node, "samples");
     if (from && !String(frame.node ?? "").split(":").includes(String(from.id))) return;
     const colors = this.about?.names.join() === frame.names.join() ? this.about.colors : frame.colors;
     const named = frame.names.length - frame.background;
-    drawLive(this.page.canvas, frame, colors, named);
+    drawLive(this.page.canvas, frame, colors, named, preview);
     this.frames = (this.frames ?? 0) + 1;
     this.say(`Step ${frame.step} of ${frame.steps}: ${frame.names.slice(0, named).join(", ")}`);
   }
@@ -307,7 +310,12 @@ export class Explorer {
     for (const one of [page.firstStep, page.lastStep]) {
       on(one, () => this.setSteps(value(page.firstStep), value(page.lastStep)));
     }
-    on(page.picture, () => { this.shownPicture = value(page.picture); this.show(); this.loadPicture(); this.loadMaps(); });
+    on(page.picture, () => {
+      this.shownPicture = value(page.picture);
+      this.show();
+      this.loadPicture();
+      this.loadMaps();
+    });
     page.brush.input.addEventListener("input", () => { page.brush.input.dataset.set = "1"; });
     page.concept.onchange = () => this.set({ concept: page.concept.value });
     page.view.onchange = () => { this.kept.view = page.view.value; this.changed(); this.loadMaps(); };
@@ -318,7 +326,9 @@ export class Explorer {
       const last = this.strokes[this.strokes.length - 1];
       this.set({ strokes: this.state.strokes.filter((one) => one !== last) });
     };
-    page.keep.onclick = () => this.set({ strokes: this.state.strokes.map((one) => ({ ...one, key: this.kept.key })) });
+    page.keep.onclick = () => {
+      this.set({ strokes: this.state.strokes.map((one) => ({ ...one, key: this.kept.key })) });
+    };
     page.clear.onclick = () => this.set({ strokes: [] });
     page.play.onclick = () => this.play();
     page.save.onclick = () => this.save();
@@ -341,7 +351,8 @@ export class Explorer {
 
   save() {
     this.page.canvas.toBlob((blob) => {
-      const link = element("a", { href: URL.createObjectURL(blob), download: `${this.state.concept || "concept"}.png` });
+      const download = `${this.state.concept || "concept"}.png`;
+      const link = element("a", { href: URL.createObjectURL(blob), download });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);  // the browser reads it later
     });

@@ -1,14 +1,17 @@
-// The explorer's controls, as plain elements. No text of the user's ever becomes HTML.
+// The explorer's controls.
+
+import { element, keepToItself } from "./elements.js";
 
 const STYLE = `
-.concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box; padding: 4px;
-  color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
-.concept-explorer .stage { flex: 1 1 auto; min-height: 160px; position: relative; display: flex; justify-content: center;
-  align-items: center; background: #0004; border-radius: 4px; overflow: hidden; }
+.concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box;
+  padding: 4px; color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
+.concept-explorer .stage { flex: 1 1 auto; min-height: 160px; position: relative; display: flex;
+  justify-content: center; align-items: center; background: #0004; border-radius: 4px; overflow: hidden; }
 .concept-explorer canvas { width: 100%; height: 100%; object-fit: contain; cursor: crosshair; touch-action: none; }
 .concept-explorer canvas:focus-visible { outline: 2px solid #6cf; }
 .concept-explorer .row { display: flex; gap: 6px; align-items: center; flex-wrap: wrap; }
-.concept-explorer label { display: flex; gap: 4px; align-items: center; flex: 1 1 90px; min-width: 0; white-space: nowrap; }
+.concept-explorer label { display: flex; gap: 4px; align-items: center; flex: 1 1 90px; min-width: 0;
+  white-space: nowrap; }
 .concept-explorer input[type=range] { flex: 1 1 30px; min-width: 30px; }
 .concept-explorer select, .concept-explorer button { background: var(--comfy-input-bg, #222); color: inherit;
   border: 1px solid var(--border-color, #555); border-radius: 4px; padding: 2px 6px; font: inherit; max-width: 100%; }
@@ -22,17 +25,6 @@ export const VIEWS = { heat: "Heat map", all: "All concepts", mask: "Mask", bloc
 
 const KEYS = "Click, or left and right: choose a concept. Up and down: the threshold. While painting, arrows move the "
   + "brush and space paints.";
-
-/** An element with properties, attributes and children. */
-export function element(tag, given = {}, children = []) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(given)) {
-    if (name.includes("-") || name === "role") made.setAttribute(name, value);
-    else made[name] = value;
-  }
-  made.append(...children);
-  return made;
-}
 
 /** label: what is read out, where the row says the rest to those who see it. */
 function slider(name, tip, min, max, step, label = name) {
@@ -66,7 +58,8 @@ export function makePage() {
   page.keep = button("Keep old strokes", "Use the strokes of older pictures on this one, too");
   page.play = button("Play", "Show one step after another");
   page.save = button("Save PNG", "Save what is seen");
-  page.picture.label.hidden = page.play.hidden = page.keep.hidden = true;  // until there is a batch, and there are steps
+  // Until there is a batch, and there are steps, and older strokes.
+  page.picture.label.hidden = page.play.hidden = page.keep.hidden = true;
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": "Concepts" });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
@@ -80,9 +73,6 @@ export function makePage() {
     element("div", { className: "row" }, [page.firstStep.label, page.lastStep.label]),
     element("div", { className: "row" }, [page.add, page.remove, page.brush.label, page.undo, page.clear, page.keep]),
   );
-  // The canvas of the graph must not zoom, drag or delete nodes while a control is used.
-  for (const kind of ["wheel", "pointerdown", "pointermove", "pointerup", "keydown", "contextmenu", "dblclick"]) {
-    page.root.addEventListener(kind, (event) => event.stopPropagation());
-  }
+  keepToItself(page.root);
   return page;
 }

@@ -35,9 +35,10 @@ MESSAGE_BYTES = 45 * 1024
 
 @dataclass
 class LiveMaps:
-    """The frames of one run. recorder: what it has recorded so far."""
+    """The frames of one run. recorder: what it has recorded so far. node: which node prepared the model."""
 
     recorder: Recorder
+    node: str | None = None
     _sum: Tensor | None = None
     _steps: int = 0
     _seen: float | None = None
@@ -79,6 +80,7 @@ class LiveMaps:
         context, concepts = get_executing_context(), self.recorder.concepts
         return {
             "node": context.node_id if context else None,
+            "prepared_by": self.node,
             "prompt_id": context.prompt_id if context else None,
             "step": number + 1,
             "steps": total,

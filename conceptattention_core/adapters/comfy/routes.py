@@ -121,6 +121,13 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
 
 
+def has_server() -> bool:
+    """Whether this process is a server, so that somebody may look."""
+    from server import PromptServer  # ComfyUI's; late, since a script that uses ComfyUI as a library has none
+
+    return getattr(PromptServer, "instance", None) is not None
+
+
 def shelf_of_server() -> Shelf:
     """The shelf of the server that this process is, or one that nobody reads where there is none."""
     from server import PromptServer  # ComfyUI's; late, since a script that uses ComfyUI as a library has none

@@ -50,14 +50,19 @@ def apply_concept_attention(
     runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
     patched = model.clone()
     family = family or require_family(model)
-    wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs)
+    context = get_executing_context()
+    node = context.node_id if context else None
+    wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs, node)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, WRAPPER_KEY, wrapper)
     return patched, runs
 
 
 @dataclass(frozen=True)
 class SamplingRecorder:
-    """OUTER_SAMPLE wrapper: opens a record for one sampling run and publishes it when the run has ended well."""
+    """OUTER_SAMPLE wrapper: opens a record for one sampling run and publishes it when the run has ended well.
+
+    node: the node that prepared the model, where live maps are shown.
+    """
 
     family: Family
     concepts: Concepts
@@ -65,6 +70,7 @@ class SamplingRecorder:
     start_percent: float
     end_percent: float
     runs: RunStore
+    node: str | None = None
 
     def __call__(
         self,
@@ -94,7 +100,7 @@ class SamplingRecorder:
                 is_model_options=True,
             )
         denoised: list[Tensor] = []
-        live = LiveMaps(recorder) if recorder is not None else None
+        live = LiveMaps(recorder, self.node) if recorder is not None else None
 
         def keep_denoised(step: int, x0: Tensor, x: Tensor, total_steps: int) -> Any:
             denoised[:] = [x0]

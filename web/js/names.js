@@ -1,0 +1,109 @@
+// The concepts that a reading node can be asked for, to click on; how surely each is there; what the node has to say.
+
+import { app } from "../../../scripts/app.js";
+import { element, keepToItself } from "./elements.js";
+import { grow, sourceOf } from "./graph.js";
+
+const READERS = ["ConceptAttention", "ConceptAttentionMask", "ConceptAttentionSegmentation",
+  "ConceptAttentionHeatmap", "ConceptAttentionBoxes"];
+const LISTS = ["ConceptAttentionHeatmap"];
+const STYLE = `
+.concept-names { display: flex; flex-direction: column; gap: 2px; overflow-y: auto; height: 100%; font: 11px sans-serif;
+  color: var(--input-text, #ddd); box-sizing: border-box; }
+.concept-names .chips { display: flex; flex-wrap: wrap; gap: 3px; }
+.concept-names button { background: var(--comfy-input-bg, #222); color: inherit; font: inherit; cursor: pointer;
+  border: 1px solid var(--border-color, #555); border-radius: 8px; padding: 1px 7px; max-width: 100%; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+.concept-names button.absent { opacity: 0.6; text-decoration: line-through; }
+.concept-names button:focus-visible { outline: 2px solid #6cf; }
+.concept-names .said:empty { display: none; }`;
+const ABSENT = 0.5;
+
+/** Names as they are typed in the node that the maps come from; empty where it is out of sight. */
+function typedNames(node) {
+  for (let at = node, hops = 0; at && hops < 20; hops++) {
+    const typed = ["concepts", "background"].map((name) => at.widgets?.find((one) => one.name === name)?.value);
+    if (typed.every((text) => typeof text === "string")) {
+      return typed.flatMap((text) => text.split(/[,;|\n]/)).map((name) => name.trim()).filter(Boolean);
+    }
+    at = sourceOf(at, "maps") ?? sourceOf(at, "concept_attention");
+  }
+  return [];
+}
+
+class Names {
+  constructor(node) {
+    this.node = node;
+    this.chips = element("div", { className: "chips", role: "group", "aria-label": "Known concepts" });
+    this.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
+    const root = element("div", { className: "concept-names", "data-capture-wheel": "true" },
+      [element("style", {}, [STYLE]), this.chips, this.said]);
+    this.root = keepToItself(root);
+    // Whoever reaches for a name sees those that are typed by now.
+    root.addEventListener("pointerenter", () => this.show());
+  }
+
+  get kept() { return (this.node.properties.concept_names ??= {}); }
+
+  /** Room for two rows of names, and for words where there are some. LiteGraph leaves 10 units above and below. */
+  get height() { return this.said.textContent ? 104 : 64; }
+
+  executed(output) {
+    if (!output?.concept_names) return;
+    this.node.properties.concept_names = Object.fromEntries(
+      output.concept_names.map((name, at) => [name, output.concept_presence[at]]));
+    this.said.textContent = (output.text ?? []).filter(Boolean).join(" ");
+    this.show();
+    // The picture's place in the node is made when the picture has come and been drawn.
+    for (const wait of [0, 500, 2000]) setTimeout(() => grow(this.node), wait);
+  }
+
+  show() {
+    const typed = typedNames(this.node), names = typed.length ? [...new Set(typed)] : Object.keys(this.kept);
+    this.chips.replaceChildren(...names.map((name) => {
+      const sure = this.kept[name], there = sure === undefined ? "" : ` ${sure.toFixed(2)}`;
+      const title = `Choose ${name}${there && ` (presence${there})`}. With Shift: add it.`;
+      const made = element("button", { type: "button", title }, [`${name}${there}`]);
+      if (sure < ABSENT) made.className = "absent";
+      made.onclick = (event) => this.choose(name, event.shiftKey);
+      return made;
+    }));
+  }
+
+  /** Write a name into `concept`, alone or behind what is there. */
+  choose(name, more) {
+    const widget = this.node.widgets.find((one) => one.name === "concept"), before = String(widget?.value ?? "").trim();
+    if (!widget) return;
+    const sign = LISTS.includes(this.node.comfyClass) ? ", " : " + ";
+    widget.value = more && before ? before + sign + name : name;
+    widget.callback?.(widget.value);
+    this.node.graph?.change?.();
+    app.canvas?.setDirty?.(true, true);
+  }
+}
+
+app.registerExtension({
+  name: "conceptattention.names",
+
+  nodeCreated(node) {
+    if (!READERS.includes(node.comfyClass)) return;
+    const names = new Names(node);
+    const widget = node.addDOMWidget("concept_names", "CONCEPT_NAMES", names.root, {
+      serialize: false, getMinHeight: () => names.height, hideOnZoom: false,
+    });
+    widget.serialize = false;
+    const { onExecuted, onConfigure, onConnectionsChange } = node;
+    node.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      names.executed(output);
+    };
+    node.onConfigure = function () {
+      onConfigure?.apply(this, arguments);
+      requestAnimationFrame(() => names.show());  // when all nodes and links are there
+    };
+    node.onConnectionsChange = function () {
+      onConnectionsChange?.apply(this, arguments);
+      requestAnimationFrame(() => names.show());
+    };
+  },
+});
