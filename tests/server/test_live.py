@@ -70,8 +70,10 @@ def test_frames_come_and_the_picture_is_the_same(start: Callable[..., Server], w
 
 def test_nobody_gets_frames_who_does_not_want_them(start: Callable[..., Server], workflow: Any) -> None:
     server = start(*PREVIEWS)
-    server.request("/concept_attention/live?on=false", {})
+    server.request("/concept_attention/live?on=false&client=another", {})
+    assert watch(server, sampled(workflow, 4, 5)[0])[1] != []  # a setting of another page's
+    server.request("/concept_attention/live?on=false&client=me", {})
     assert watch(server, sampled(workflow, 4, 6)[0])[1] == []
-    server.request("/concept_attention/live?on=true", {})
+    server.request("/concept_attention/live?on=true&client=me", {})
     assert watch(server, sampled(workflow, 4, 7)[0])[1] != []
     assert watch(start(), sampled(workflow, 4, 8)[0])[1] == []  # no preview pictures, no maps
