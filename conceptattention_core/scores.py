@@ -9,8 +9,12 @@ from torch import Tensor
 
 from .stream import ConceptKeys, TextBlock, concept_block, merge_heads
 
-Projection = Literal["output", "cross_attention", "value"]
+Projection = Literal["output", "cross_attention", "value", "gram"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
+"""The spaces that a model with a text stream has. `cross.py` says what models without one have."""
+
+AT_ONCE = 2**14
+"""Image tokens whose float32 copy is held at once: a video has more of them than a picture."""
 
 
 def dot_scores(concepts: Tensor, image: Tensor) -> Tensor:
@@ -18,7 +22,9 @@ def dot_scores(concepts: Tensor, image: Tensor) -> Tensor:
 
     concepts: ``(B, C, D)``; image: ``(B, N, D)``; returns ``(B, C, N)``.
     """
-    return torch.einsum("b c d, b n d -> b c n", concepts.float(), image.float())
+    concepts = concepts.float()
+    parts = [torch.einsum("b c d, b n d -> b c n", concepts, part.float()) for part in image.split(AT_ONCE, dim=1)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 class ConceptPass:

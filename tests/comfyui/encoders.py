@@ -33,7 +33,7 @@ OPTIONS = {
     **{f"{name}_model_config": LLM for name in LLMS},
     "mistral3_24b_model_config": {**LLM, "vocab_size": 152064},
     **{f"{name}_model_config": T5 for name in ("t5xxl", "pile_t5xl")},
-    **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g")},
+    **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g", "clip_h")},
     "gpt_oss_config": {**LLM, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
     "selected_layers": (0, 2),
 }
@@ -100,8 +100,14 @@ Target = tuple[type, Callable[..., nn.Module], dict[str, Any]]
 """Tokenizer, model, and what the tokenizer would be given from a checkpoint."""
 
 
-def of(file: str, tokenizer: str, make: Callable[[Any], Callable[..., nn.Module]], **data: Any) -> Target:
-    module = import_module(f"comfy.text_encoders.{file}")
+def of(
+    file: str,
+    tokenizer: str,
+    make: Callable[[Any], Callable[..., nn.Module]],
+    folder: str = "comfy.text_encoders",
+    **data: Any,
+) -> Target:
+    module = import_module(f"{folder}.{file}")
     return getattr(module, tokenizer), make(module), data
 
 
@@ -167,4 +173,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "zimage": lambda: of("z_image", "ZImageTokenizer", lambda file: file.te()),
     "lumina2": lambda: gemma("lumina2", "LuminaTokenizer", lambda file: file.te()),
     "krea2": lambda: of("krea2", "Krea2Tokenizer", lambda file: tapped(file.te())),
+    "sdxl": lambda: of("sdxl_clip", "SDXLTokenizer", lambda file: file.SDXLClipModel, "comfy"),
+    "sd1": lambda: of("sd1_clip", "SD1Tokenizer", lambda file: file.SD1ClipModel, "comfy"),
+    "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

@@ -28,8 +28,9 @@ CLASSES = {
     "wan": ("WAN21_T2V", "wan2.1"),
     "ltx": ("LTXV", "ltxv"),
     "flux_single": ("Flux", "flux"),
+    "sdxl_unet": ("SDXL", None),
 }
-"""ComfyUI's model configuration for each class of transformer that cases name, and its own name for it."""
+"""ComfyUI's model configuration for each class of transformer that cases name, and its own name for it, if any."""
 
 RESULTS = ("denoised", "velocity", "model_output", "concept_", "image_vectors", "scores", "saliency", "gram", "value")
 ENTRIES = ("x", "t", "latent", "context", "concepts", "captions_", "cross_attention")
@@ -73,9 +74,10 @@ class Case:
         if "unet_config" in self.config:
             family, unet = self.config["family"], dict(self.config["unet_config"])
         else:
-            family, image_model = CLASSES[self.config["class"]]
-            unet = {"image_model": image_model, **self.config["model"]}
+            family, image_model = CLASSES[self.config.get("class", self.name)]
+            unet = {**({"image_model": image_model} if image_model else {}), **self.config["model"]}
         config = getattr(comfy.supported_models, family)(unet)
+        config.unet_config |= unet  # some families know better than what they are given
         if dtype is not None:
             config.set_inference_dtype(dtype, torch.float32)
         base = config.get_model({})
@@ -94,7 +96,8 @@ class Case:
 
         if "sigma" in self.config:
             return float(self.config["sigma"])
-        timestep, sampling = float(self.config["timestep"]), base.model_sampling
+        timestep = float(self.config["timestep"] if "timestep" in self.config else self.tensors["t"].flatten()[0])
+        sampling = base.model_sampling
         if isinstance(sampling, CONST):
             return timestep / float(sampling.timestep(torch.ones(1)))
         return float(sampling.sigma(torch.tensor(timestep)))

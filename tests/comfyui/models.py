@@ -47,6 +47,14 @@ def other_model(family: str) -> Any:
         "use_spatial_transformer": True,
         "use_temporal_attention": False,
     }
+    xl = {
+        **unet,
+        "context_dim": 2048,
+        "num_head_channels": 32,
+        "use_linear_in_transformer": True,
+        "adm_in_channels": 2816,
+        "num_classes": "sequential",
+    }
     dit = {"in_channels": 16, "out_channels": 16, "depth": 1, "patch_size": 2}
     double_single = {
         **dit,
@@ -66,14 +74,9 @@ def other_model(family: str) -> Any:
             "use_linear_in_transformer": False,
             "adm_in_channels": None,
         },
-        "SDXL": {
-            **unet,
-            "context_dim": 2048,
-            "num_head_channels": 32,
-            "use_linear_in_transformer": True,
-            "adm_in_channels": 2816,
-            "num_classes": "sequential",
-        },
+        "SDXL": xl,
+        "SDXLRefiner": {**xl, "context_dim": 1280, "adm_in_channels": 2560},
+        "SD21UnclipL": {**xl, "context_dim": 1024, "adm_in_channels": 1536},
         "SD3": {**dit, "pos_embed_max_size": 8, "num_patches": 64, "input_size": None, "adm_in_channels": 32},
         "Flux2": {
             **double_single,

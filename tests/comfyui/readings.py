@@ -130,5 +130,8 @@ READINGS = [
     Reading("PixelDiT", "pixeldit", "gemma2_2b", PILE, 250, dropped=249, length=300),
     Reading("Z-Image", "zimage", "qwen3_4b", QWEN, 3, behind=5),
     Reading("Lumina 2", "lumina2", "gemma2_2b", PILE, 1),
+    Reading("SDXL", "sdxl", "l", CLIP, 1, length=77),
+    Reading("Stable Diffusion 1.5", "sd1", "l", CLIP, 1, length=77),
+    Reading("Stable Diffusion 1.5", "sd2", "h", CLIP, 1, length=77),
     Reading("Krea 2", "krea2", "qwen3vl_4b", QWEN, 34, dropped=34, behind=5),
 ]

@@ -61,7 +61,7 @@ def test_read_errors(pack: dict[str, Any], flux: Any, options: dict[str, Any], m
         read(pack, attention, picture, **options)
 
 
-@pytest.mark.parametrize("family", ["SD15", "SDXL"])
+@pytest.mark.parametrize("family", ["SD21UnclipL", "SDXLRefiner"])
 def test_another_model_family(pack: dict[str, Any], clip: Any, family: str) -> None:
     model = other_model(family)
     name = type(model.model).__name__

@@ -99,8 +99,8 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
     from comfy.model_patcher import ModelPatcher
 
     case = read_case(FOLDER / f"{name}.safetensors")
-    if not {"family", "class", "unet_config"} & set(case.config):
-        pytest.skip("a cross-attention model, which this pack does not read yet")
+    if "cross_attention" in case.tensors or "cross_attention_0" in case.tensors:
+        pytest.skip("a cross-attention model: see test_cross_golden")
     base = case.model()
     families = core("adapters.comfy.families")
     family = families.find_family(base, base.diffusion_model)
@@ -139,8 +139,10 @@ def test_every_family_has_a_golden_case_or_an_oracle(core: Any) -> None:
         pytest.skip("other cases than this repository's")
     found = set()
     for case in cases():
-        if {"class", "unet_config"} & set(case.config):
-            base = case.model()
-            found.add(core("adapters.comfy.families").find_family(base, base.diffusion_model))
+        base = case.model()
+        found.add(core("adapters.comfy.families").find_family(base, base.diffusion_model))
     find = core("adapters.comfy.families").require_family
-    assert set(core("adapters.comfy.families").FAMILIES) <= found | {find(oracle.tiny(name)) for name in oracle.MODELS}
+    by_itself = {find(oracle.tiny(name)) for name in oracle.MODELS}
+    # SD 1.5 is SDXL's code on another shape, and compared with its own layers in test_cross_families.
+    missing = set(core("adapters.comfy.families").FAMILIES) - found - by_itself
+    assert {family.name for family in missing} == {"Stable Diffusion 1.5"}

@@ -16,6 +16,7 @@ FLOORS = (
     ("names",),
     ("concepts", "stream", "noise", "images", "described"),
     ("scores", "expression"),
+    ("cross",),
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),

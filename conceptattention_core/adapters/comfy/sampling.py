@@ -23,11 +23,13 @@ from ...concepts import Concepts
 from ...record import STORE_BYTES, Recorder, Run, RunStore
 from ...scores import Projection
 from .call import Call
-from .families import require_family, transformer_of
+from .cross_tap import CrossTap
+from .families import require_family, require_projection, transformer_of
 from .families.base import Family
+from .families.cross import CrossFamily
 from .guard import told
 from .live import LiveMaps
-from .tap import AttentionTap
+from .tap import AttentionTap, Tap
 
 WRAPPER_KEY = "concept_attention"
 
@@ -43,13 +45,15 @@ def apply_concept_attention(
     """Clone a model so that every sampling run on the clone records its concept scores in the returned store.
 
     start_percent, end_percent: part of the sampling schedule to record, 0..1. family: how to read the model; by default
-    as the list of families says. Raises ValueError on an empty range, and for a model of no known family.
+    as the list of families says. Raises ValueError on an empty range, for a model of no known family, and for a
+    projection that this one does not have.
     """
     if start_percent >= end_percent:
         raise ValueError(f"start_percent ({start_percent}) must be below end_percent ({end_percent}).")
     runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
     patched = model.clone()
     family = family or require_family(model)
+    require_projection(family, projection)
     context = get_executing_context()
     node = context.node_id if context else None
     wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs, node)
@@ -186,14 +190,14 @@ class EvaluationRecorder:
                 self.recorder.skip(told(error))
         return denoised
 
-    def record(self, tap: AttentionTap, sigma: float) -> None:
+    def record(self, tap: Tap, sigma: float) -> None:
         """Take the scores of an evaluation that has ended, if all its blocks were seen."""
         missing = tap.missing()
         if tap.failure:
             self.recorder.skip(tap.failure)
-        elif tap.concepts is not None and not missing:
-            self.recorder.add(sigma, tap.concepts.blocks, tap.concepts.stacked_scores())
-        elif tap.concepts is None and tap.seen == 0:
+        elif tap.began and not missing:
+            self.recorder.add(sigma, tap.blocks, tap.stacked_scores())
+        elif not tap.began and tap.seen == 0:
             self.recorder.skip(
                 "No block of the model passed its attention on to Concept Attention: another node on this model "
                 "answers in its place, or replaces its forward or its attention. Remove that node from this model."
@@ -229,7 +233,7 @@ class EvaluationRecorder:
         context: Tensor | None,
         options: dict[str, Any],
         conds: dict[str, Any],
-    ) -> AttentionTap | None:
+    ) -> Tap | None:
         """The tap for one evaluation, or None where there is nothing to record."""
         uuids, (positive, others) = options.get("uuids"), prompt_ids(self.guider)
         if not uuids or not positive or "sigmas" not in options:
@@ -262,6 +266,8 @@ class EvaluationRecorder:
         if not self.family.owns(model, call.dit):
             self.recorder.skip(foreign_model(self.family, call.dit))
             return None
+        if isinstance(self.family, CrossFamily):
+            return CrossTap(self.family, call, self.recorder)
         last = self.family.depth(call.dit) - 1 if self.last_block is None else self.last_block
         stops = self.last_block is not None and self.family.stops_early
         return AttentionTap(self.family, call, self.recorder, last, stops)

@@ -79,7 +79,7 @@ def test_errors(look: Any, flux: Any, changes: dict[str, Any], message: str) -> 
         look(flux, **{"image": pictures(), **changes})
 
 
-@pytest.mark.parametrize("family", ["SD15", "SDXL"])
+@pytest.mark.parametrize("family", ["SD21UnclipL", "SDXLRefiner"])
 def test_another_model_family(look: Any, family: str) -> None:
     with pytest.raises(ValueError, match=r"does not know this MODEL.*Load one with"):
         look(other_model(family), pictures())

@@ -7,6 +7,7 @@ from typing import Any
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 
+from ....scores import Projection
 from .aura_flow import AuraFlow
 from .base import Family
 from .boogu import Boogu
@@ -22,6 +23,7 @@ from .mage_flow import MageFlow
 from .pixel_dit import PixelDiT
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
+from .unet import SDXL, StableDiffusion1
 
 FAMILIES: tuple[Family, ...] = (
     Flux1(),
@@ -42,6 +44,8 @@ FAMILIES: tuple[Family, ...] = (
     JoyImage(),
     PixelDiT(),
     Boogu(),
+    SDXL(),
+    StableDiffusion1(),
 )
 
 
@@ -68,3 +72,16 @@ def require_family(model: ModelPatcher) -> Family:
             "Flux'."
         )
     return family
+
+
+def require_projection(family: Family, projection: Projection) -> None:
+    """Raises ValueError, saying why and what to choose, where a family has no such projection."""
+    if projection in family.projections:
+        return
+    choice = " or ".join(family.projections)
+    why = (
+        "gram is for video models whose picture only reads the prompt"
+        if projection == "gram"
+        else family.why_no_output or "it has none"
+    )
+    raise ValueError(f"{family.name} has no projection '{projection}': {why}. Choose {choice} in `projection`.")

@@ -64,7 +64,8 @@ class Family:
     projections: the spaces in which it can compare. stops_early: a forward can end behind its last wanted block.
     measured: whether blocks and temperature were chosen on real weights. frames: latents have a frame axis,
     ``(B, channels, 1, h, w)``, though they are pictures. vae: how to load it, for errors.
-    block_name: what people call one of its blocks.
+    block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of the
+    sentence that says so.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Family:
     frames: bool = False
     block_name: str = "Block"
     vae: str = "the VAE that belongs to the model"
+    why_no_output: str = ""
 
     def owns(self, model: BaseModel, dit: Any) -> bool:
         """Whether this MODEL is one of the family."""

@@ -1,0 +1,58 @@
+"""What a family without a text stream has to say: its image tokens only read the prompt, by cross attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ....cross import CROSS_PROJECTIONS, CrossPass, Place
+from ..call import Call
+from .base import Family, Layout
+
+
+class CrossFamily(Family):
+    """The base of families whose maps are exact cross-attention maps. `text` and the rest are as in `Family`."""
+
+    projections = CROSS_PROJECTIONS
+    default_blocks = (0, -1)
+    stops_early = False
+    why_no_output = (
+        "its picture only reads the prompt, by cross attention, and writes nothing into it. So there is no stream of "
+        "text for concepts to travel in, and no attention output of a concept to compare"
+    )
+
+    def places(self, dit: Any) -> frozenset[Place]:
+        """Every text attention of the model."""
+        return frozenset((block, 0) for block in range(self.depth(dit)))
+
+    def place(self, call: Call, options: dict[str, Any]) -> Place | None:
+        """The block, and the number within it, that an attention call's options name."""
+        block = options.get("block_index")
+        return None if block is None else (int(block), 0)
+
+    def earlier(self, call: Call, queries: int) -> int:
+        """Calls of a place with as many keys as the prompt has tokens that come before the one that reads it.
+
+        queries: image tokens. By default a place's self attention, where the picture has as many tokens as the prompt.
+        """
+        return int(queries == call.text_tokens)
+
+    def layout(self, call: Call, count: int) -> Layout:
+        """Image tokens alone are in question here: the prompt's stand in no sequence with them."""
+        return Layout(0, count)
+
+    def heads(self, dit: Any, place: Place) -> int:
+        """Heads of a text attention."""
+        raise NotImplementedError
+
+    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text attention, ``(1, C, H*d)`` each, for concepts ``(1, C, D)`` behind the text path.
+
+        Keys normalised as the model's own are. Each module casts and loads its weights itself.
+        """
+        raise NotImplementedError
+
+    def stacked(self, call: Call, concepts: CrossPass, grid: tuple[int, ...]) -> Tensor:
+        """All scores, ``(blocks, B, C, N)`` float32 on the CPU, on the maps' own grid."""
+        return concepts.stacked_scores()
