@@ -47,14 +47,16 @@ def test_no_node_lies_on_another_and_each_in_a_group(file: Path) -> None:
         assert {source, target} <= nodes.keys()
 
 
-@pytest.mark.parametrize("name", EXPLORED)
-def test_what_opens_first_is_one_screen(name: str) -> None:
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_workflow_is_one_screen(name: str) -> None:
     graph = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
     boxes = [(x, y, x + width, y + height) for x, y, width, height in (one["bounding"] for one in graph["groups"])]
     width = max(one[2] for one in boxes) - min(one[0] for one in boxes)
     height = max(one[3] for one in boxes) - min(one[1] for one in boxes)
-    assert width <= 1450 and height <= 900, (width, height)
-    assert sum(node["type"] == "ConceptAttentionExplorer" for node in graph["nodes"]) == 1
+    wide = 2010 if "Crop and Stitch" in name else 1450  # with its two samplings it has seven columns
+    assert width <= wide and height <= 900, (width, height)
+    if name in EXPLORED:
+        assert sum(node["type"] == "ConceptAttentionExplorer" for node in graph["nodes"]) == 1
     assert len(EXPLORED) == 14
     if name == "Concept Attention Demo":
         assert len(graph["nodes"]) <= 10

@@ -6,7 +6,6 @@ from playwright.sync_api import Page
 
 from .plan import Plan
 
-GAP = 30
 TITLE = 30
 """Height of a node's title bar, which the front end draws above the node's position."""
 HEAD = 60
@@ -82,4 +81,4 @@ def build(page: Page, wanted: Plan) -> None:
     items = [vars(item) for item in wanted.items]
     page.evaluate(BUILD, {"items": items})
     page.wait_for_timeout(1500)  # texts and previews tell how much room they want once they have been drawn
-    page.evaluate(ARRANGE, {"items": items, "rows": wanted.rows, "gap": GAP, "title": TITLE, "head": HEAD})
+    page.evaluate(ARRANGE, {"items": items, "rows": wanted.rows, "gap": wanted.gap, "title": TITLE, "head": HEAD})

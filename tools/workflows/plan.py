@@ -26,16 +26,17 @@ class Item:
 class Plan:
     """A workflow: its nodes in the order of their numbers, and their places.
 
-    rows: in each, groups from left to right by their titles; a group is columns of nodes' names.
+    rows: in each, groups from left to right by their titles; a group is columns of nodes' names. gap: between columns.
     """
 
     items: list[Item]
     rows: list[dict[str, list[list[str]]]]
+    gap: int = 30
 
 
-def shown(name: str, source: tuple[str, int], title: str) -> Item:
+def shown(name: str, source: tuple[str, int], title: str, wide: int = 300) -> Item:
     """A picture for a person to see."""
-    return Item(name, "PreviewImage", {"images": source}, title, (300, 340))
+    return Item(name, "PreviewImage", {"images": source}, title, (wide, wide + 40))
 
 
 def saved(name: str, source: tuple[str, int], title: str) -> Item:

@@ -13,9 +13,11 @@ from .reading import DEMO_CFG, STEPS
 SCENE = "cloud, sky, grass"
 CONCEPTS = ("cloud", "sky", "grass")
 THING = "cloud"
-SEED, REDO_SEED = 5, 5
+SEED, REDO_SEED = 5, 6
 PIXELS = 256
-LOADER = Item("model", "ConceptAttentionDemoModel", size=(340, 0))
+WIDE, GAP = 260, 16
+"""Width of a column, and what lies between two."""
+LOADER = Item("model", "ConceptAttentionDemoModel", size=(WIDE, 0))
 MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
 USING_FLUX = """
 
@@ -24,7 +26,7 @@ Flux*. Set cfg to 1 there, and put a FluxGuidance node behind each prompt."""
 
 
 def prompt(name: str, text: str, title: str = "") -> Item:
-    return Item(name, "CLIPTextEncode", {"clip": CLIP, "text": text}, title or "Prompt", (340, 120))
+    return Item(name, "CLIPTextEncode", {"clip": CLIP, "text": text}, title or "Prompt", (WIDE, 90))
 
 
 def sampler(name: str, model: Any, positive: Any, latent: Any, seed: int = SEED, **changes: Any) -> Item:
@@ -41,11 +43,11 @@ def sampler(name: str, model: Any, positive: Any, latent: Any, seed: int = SEED,
         "scheduler": "simple",
         "denoise": 1.0,
     }
-    return Item(name, "KSampler", inputs | changes, size=(340, 0))
+    return Item(name, "KSampler", inputs | changes, size=(WIDE, 0))
 
 
-def picture(name: str, samples: Any) -> Item:
-    return Item(name, "VAEDecode", {"samples": samples, "vae": VAE}, size=(300, 0))
+def picture(name: str, samples: Any, title: str = "") -> Item:
+    return Item(name, "VAEDecode", {"samples": samples, "vae": VAE}, title, (WIDE, 0))
 
 
 def first_picture(text: str, concepts: tuple[str, ...], seed: int = SEED) -> list[Item]:
@@ -55,15 +57,14 @@ def first_picture(text: str, concepts: tuple[str, ...], seed: int = SEED) -> lis
         LOADER,
         prompt("prompt", text),
         prompt("negative", "", "No negative prompt"),
-        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
-        Item("apply", "ConceptAttentionApply", applied, size=(340, 320)),
+        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (WIDE, 0)),
+        Item("apply", "ConceptAttentionApply", applied, size=(WIDE, 290)),
         sampler("sampler", ("apply", 0), ("prompt", 0), ("latent", 0), seed),
-        picture("picture", ("sampler", 0)),
-        shown("shown picture", ("picture", 0), "Picture"),
+        picture("picture", ("sampler", 0), "Picture"),
     ]
 
 
-FIRST_COLUMNS = [["note", "model", "latent"], ["prompt", "negative", "apply"], ["sampler", "picture", "shown picture"]]
+FIRST_COLUMNS = [["note", "model", "latent", "prompt", "negative"], ["apply", "sampler", "picture"]]
 
 
 RECORD = {"maps": ("apply", 1), "samples": ("sampler", 0)}
@@ -71,36 +72,30 @@ RECORD = {"maps": ("apply", 1), "samples": ("sampler", 0)}
 
 
 def mask(concept: str, record: dict[str, Any] = RECORD, **changes: Any) -> list[Item]:
-    """The mask of a concept, and its preview."""
+    """The mask of a concept, which shows itself over the picture: there is room for that."""
     # All of them: the front end hands a new node the values that an earlier one of the same number had.
-    recipe = {"method": "argmax", "grow": 20, "blur": 0, "fill_holes": True, "keep": "largest"}
+    recipe = {"method": "argmax", "grow": 32, "blur": 16, "fill_holes": True, "keep": "largest"}
     inputs = {**record, "image": ("picture", 0), "concept": concept, **recipe, **changes}
-    return [
-        Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (320, 0)),
-        shown("shown mask", ("mask", 1), "The mask over the picture"),
-    ]
+    return [Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (WIDE, 720))]
 
 
 def pasted(source: Any, destination: Any = ("picture", 0), **place: Any) -> list[Item]:
     """The new pixels inside the mask, the old ones outside: not one of them changes."""
     inputs = {"destination": destination, "source": source, "mask": ("mask", 0), "resize_source": False}
     return [
-        Item("paste", "ImageCompositeMasked", inputs | place, size=(300, 0)),
-        shown("result", ("paste", 0), "Result"),
+        Item("paste", "ImageCompositeMasked", inputs | place, size=(WIDE, 0)),
+        shown("result", ("paste", 0), "Result", WIDE),
     ]
 
 
 def note(text: str) -> Item:
-    return Item("note", "MarkdownNote", {"": text + USING_FLUX}, "What this is", (340, 330))
+    return Item("note", "MarkdownNote", {"": text + USING_FLUX}, "What this is", (WIDE, 235))
 
 
 def recipe(text: str, items: list[Item], middle: list[list[str]], last: list[list[str]], title: str) -> Plan:
-    """The usual three groups, from left to right and from top to bottom."""
-    rows = [
-        {"1  A picture, and where its things are": FIRST_COLUMNS, "2  The mask": middle},
-        {title: last},
-    ]
-    return Plan([note(text), *items], rows)
+    """The usual three groups, from left to right, on one screen."""
+    rows = [{"1  A picture, and where its things are": FIRST_COLUMNS, "2  The mask": middle, title: last}]
+    return Plan([note(text), *items], rows, GAP)
 
 
 def inpaint() -> Plan:
@@ -109,7 +104,7 @@ def inpaint() -> Plan:
         *first_picture(SCENE, CONCEPTS),
         *mask(THING),
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
-        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(WIDE, 0)),
         sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
@@ -119,14 +114,15 @@ def inpaint() -> Plan:
 Makes a picture with a cloud, finds the cloud, and draws a sun in its place.
 
 1. **Apply Concept Attention**: the concepts ride along while the picture is made.
-2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room.
+2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room, with an edge
+that fades, so that no outline stays.
 3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
 pixel outside it as it was."""
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
-        [["new prompt", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
+        [["mask"]],
+        [["new prompt", "noise mask", "redo", "redone"], ["paste", "result"]],
         "3  Draw something else inside it",
     )
 
@@ -135,23 +131,23 @@ def inpaint_differential() -> Plan:
     """DifferentialDiffusion with a soft mask: the edge is redrawn less than the core."""
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask(THING, blur=16),
+        *mask(THING),
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
-        Item("differential", "DifferentialDiffusion", {"model": MODEL}, size=(300, 0)),
-        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        Item("differential", "DifferentialDiffusion", {"model": MODEL}, size=(WIDE, 0)),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("sampler", 0), "mask": ("mask", 0)}, size=(WIDE, 0)),
         sampler("redo", ("differential", 0), ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
     ]
     text = """## Inpaint with a soft mask
 
-As *Inpaint*, but the mask fades (blur), and **Differential Diffusion** redraws each place as much as the mask says:
+As *Inpaint*, but **Differential Diffusion** redraws each place as much as the mask says:
 the new thing grows into its surroundings without a seam."""
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
-        [["new prompt", "differential", "noise mask"], ["redo", "redone"], ["paste"], ["result"]],
+        [["mask"]],
+        [["new prompt", "differential", "noise mask", "redo", "redone"], ["paste", "result"]],
         "3  Redraw each place as much as the mask says",
     )
 
@@ -170,7 +166,7 @@ def inpaint_conditioning() -> Plan:
         *first_picture(SCENE, CONCEPTS),
         *mask(THING),
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
-        Item("inpainting", "InpaintModelConditioning", inpainting, size=(320, 0)),
+        Item("inpainting", "InpaintModelConditioning", inpainting, size=(WIDE, 0)),
         sampler("redo", MODEL, ("inpainting", 0), ("inpainting", 2), REDO_SEED, negative=("inpainting", 1)),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
@@ -182,8 +178,8 @@ the demo Flux does not look at the hole, and only draws inside the mask."""
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
-        [["new prompt", "inpainting"], ["redo", "redone"], ["paste"], ["result"]],
+        [["mask"]],
+        [["new prompt", "inpainting", "redo", "redone"], ["paste", "result"]],
         "3  Fill the hole",
     )
 
@@ -192,11 +188,10 @@ def composite() -> Plan:
     """Cut a thing out, and paste it onto another picture."""
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask(THING, grow=0),
+        *mask(THING, grow=0, blur=0),
         prompt("other prompt", "mountain, grass, sunset", "Prompt of another picture"),
         sampler("other", MODEL, ("other prompt", 0), ("latent", 0), 17),
-        picture("other picture", ("other", 0)),
-        shown("shown other", ("other picture", 0), "Another picture"),
+        picture("other picture", ("other", 0), "Another picture"),
         *pasted(("picture", 0), ("other picture", 0)),
     ]
     text = """## Cut out and composite
@@ -205,8 +200,8 @@ Makes two pictures, cuts the cloud out of the first one with its mask, and paste
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
-        [["other prompt", "other", "other picture"], ["shown other"], ["paste"], ["result"]],
+        [["mask"]],
+        [["other prompt", "other", "other picture"], ["paste", "result"]],
         "3  Paste it onto another picture",
     )
 
@@ -217,20 +212,20 @@ def regional_prompt() -> Plan:
     rest = {"conditioning": ("prompt", 0), "mask": ("rest", 0), "strength": 1.0, "set_cond_area": "default"}
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask("sky", grow=0),
+        *mask("sky", grow=0, blur=0),
         prompt("region prompt", "sunset", "A prompt for the sky alone"),
-        Item("rest", "InvertMask", {"mask": ("mask", 0)}, "Everything else", (260, 0)),
-        Item("in region", "ConditioningSetMask", region, size=(300, 0)),
-        Item("in rest", "ConditioningSetMask", rest, "The first prompt elsewhere", (300, 0)),
+        Item("rest", "InvertMask", {"mask": ("mask", 0)}, "Everything else", (WIDE, 0)),
+        Item("in region", "ConditioningSetMask", region, size=(WIDE, 0)),
+        Item("in rest", "ConditioningSetMask", rest, "The first prompt elsewhere", (WIDE, 0)),
         Item(
             "both",
             "ConditioningCombine",
             {"conditioning_1": ("in region", 0), "conditioning_2": ("in rest", 0)},
-            size=(300, 0),
+            size=(WIDE, 0),
         ),
         sampler("redo", MODEL, ("both", 0), ("latent", 0)),
         picture("redone", ("redo", 0)),
-        shown("result", ("redone", 0), "Result"),
+        shown("result", ("redone", 0), "Result", WIDE),
     ]
     text = """## A prompt for one region
 
@@ -239,27 +234,27 @@ sky, and the first prompt for the rest."""
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
-        [["region prompt", "rest"], ["in region", "in rest", "both"], ["redo", "redone"], ["result"]],
+        [["mask"]],
+        [["region prompt", "rest", "in region", "in rest", "both"], ["redo", "redone", "result"]],
         "3  The same picture, with its own prompt for the sky",
     )
 
 
 def crop_and_stitch() -> Plan:
     """Crop around the mask, redo the crop at a larger size, put it back."""
-    region = {**RECORD, "image": ("picture", 0), "concept": THING, "padding": 24}
+    region = {**RECORD, "image": ("picture", 0), "concept": THING, "padding": 96}
     place = {"x": ("region", 4), "y": ("region", 5)}
     size = {"width": ("region", 6), "height": ("region", 7)}
     large = {"width": PIXELS, "height": PIXELS, "upscale_method": "lanczos", "crop": "disabled"}
     items = [
         *first_picture(SCENE, CONCEPTS),
-        *mask(THING, blur=4),
-        Item("region", "ConceptAttentionBoxes", region, "Where the cloud is", (320, 0)),
-        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(300, 300)),
-        Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (300, 0)),
-        Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(300, 0)),
-        prompt("new prompt", "cloud, sky", "What is in the crop"),
-        sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), REDO_SEED, denoise=0.6),
+        *mask(THING),
+        Item("region", "ConceptAttentionBoxes", region, "Where the cloud is", (WIDE, 760)),
+        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(WIDE, 300)),
+        Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (WIDE, 0)),
+        Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(WIDE, 0)),
+        prompt("new prompt", "cloud, sky, grass", "What is in the crop"),
+        sampler("redo", MODEL, ("new prompt", 0), ("encode", 0), denoise=0.6),
         picture("redone", ("redo", 0)),
         Item(
             "back",
@@ -268,7 +263,7 @@ def crop_and_stitch() -> Plan:
             "Back to its size",
             (300, 0),
         ),
-        Item("mask crop", "CropMask", {"mask": ("mask", 0), **place, **size}, "Mask of the crop", (300, 0)),
+        Item("mask crop", "CropMask", {"mask": ("mask", 0), **place, **size}, "The crop's mask", (WIDE, 0)),
         *pasted(("back", 0), mask=("mask crop", 0), **place),
     ]
     text = """## Crop, redo, stitch
@@ -278,14 +273,12 @@ things get more detail, and puts it back through the mask."""
     return recipe(
         text,
         items,
-        [["mask"], ["shown mask"]],
+        [["mask"]],
         [
-            ["region", "new prompt"],
-            ["crop", "larger", "encode"],
-            ["redo", "redone"],
-            ["back", "mask crop"],
-            ["paste"],
-            ["result"],
+            ["region"],
+            ["new prompt", "crop", "larger", "encode"],
+            ["redo", "redone", "back", "mask crop"],
+            ["paste", "result"],
         ],
         "3  Crop around it, redo the crop, put it back",
     )
@@ -313,15 +306,14 @@ def existing_picture() -> Plan:
         LOADER,
         prompt("prompt", SCENE),
         prompt("negative", "", "No negative prompt"),
-        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (340, 0)),
+        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (WIDE, 0)),
         sampler("sampler", MODEL, ("prompt", 0), ("latent", 0)),
-        picture("picture", ("sampler", 0)),
-        shown("shown picture", ("picture", 0), "Picture"),
-        Item("read", "ConceptAttentionFromImage", found, size=(340, 360)),
+        picture("picture", ("sampler", 0), "Picture"),
+        Item("read", "ConceptAttentionFromImage", found, size=(WIDE, 0)),
         *mask(THING, {"maps": ("read", 0)}),
-        Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(300, 0)),
+        Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(WIDE, 0)),
         prompt("new prompt", "sun, sky, grass", "What to draw instead"),
-        Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(300, 0)),
+        Item("noise mask", "SetLatentNoiseMask", {"samples": ("encode", 0), "mask": ("mask", 0)}, size=(WIDE, 0)),
         sampler("redo", MODEL, ("new prompt", 0), ("noise mask", 0), REDO_SEED),
         picture("redone", ("redo", 0)),
         *pasted(("redone", 0)),
@@ -330,19 +322,17 @@ def existing_picture() -> Plan:
 
 **Concept Attention from Image** needs a picture only, wherever it comes from. Here the demo Flux makes one; put **Load
 Image** in its place for your own (the demo Flux knows cartoons only)."""
-    groups = [["note", "model"], ["prompt", "negative", "latent"], ["sampler", "picture", "shown picture"]]
     rows = [
-        {"1  Some picture": groups, "2  Its maps and the mask": [["read"], ["mask"], ["shown mask"]]},
         {
+            "1  Some picture": [["note", "model", "latent", "prompt", "negative"]],
+            "2  Its maps and the mask": [["sampler", "picture", "read"], ["mask"]],
             "3  Draw something else inside it": [
-                ["new prompt", "encode", "noise mask"],
-                ["redo", "redone"],
-                ["paste"],
-                ["result"],
-            ]
-        },
+                ["new prompt", "encode", "noise mask", "redo", "redone"],
+                ["paste", "result"],
+            ],
+        }
     ]
-    return Plan([note(text), *items], rows)
+    return Plan([note(text), *items], rows, GAP)
 
 
 RECIPES = {

@@ -19,6 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -33,7 +34,7 @@ from tools.workflows.recipes import RECIPES
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 IMAGES = WORKFLOWS.parent / "docs" / "images"
 DEMO, FLUX = "Concept Attention Demo", "Concept Attention Flux"
-RECIPE_SHOWS = ("The mask over the picture", "Result")
+RECIPE_SHOWS = ("Mask of the", "Result")
 DEMO_SHOWS = ("Picture", "Overlay of all concepts", *(f"Heat map: {name}" for name in CONCEPTS), f"Mask: {MASKED}")
 IN_README = tuple(f"Concept Attention {name}" for name in ("Inpaint", "Composite", "Inpaint Soft", "Regional Prompt"))
 
@@ -72,12 +73,30 @@ def screenshot(page: Page) -> Image.Image:
 
 
 def pictures(server: Server, api: dict[str, Any], titles: Sequence[str]) -> list[Image.Image]:
-    """Run a workflow; what its nodes of these titles show."""
-    result = server.run(Graph(api), timeout=900)
+    """Run a workflow; what its nodes of these titles show, or begin so. A decoded picture is made to be seen."""
+    seen = dict(api)
+    for node, spec in api.items():
+        if spec["class_type"] == "VAEDecode":
+            inputs = {"images": [node, 0]}
+            seen[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": spec["_meta"]}
+    result = server.run(Graph(seen), timeout=900)
     if not result.ok:
         raise RuntimeError(f"{result.failed_node}: {result.error}")
-    nodes = [node for title in titles for node, spec in api.items() if spec["_meta"]["title"] == title]
+    drawn = {node: spec["_meta"]["title"] for node, spec in seen.items() if spec["class_type"] != "VAEDecode"}
+    nodes = [node for title in titles for node, own in drawn.items() if own.startswith(title)]
     return [Image.fromarray(result.pictures(Node(node))[0]) for node in nodes]
+
+
+def before_and_after(parts: Sequence[Image.Image], side: int = 512) -> Image.Image:
+    """Two pictures in a square: the half of each in which most is changed, the first one left."""
+    before, after = (part.resize((side, side), Image.Resampling.LANCZOS) for part in parts)
+    changed = np.abs(np.asarray(before, int) - np.asarray(after, int)).sum(axis=(0, 2)).cumsum()
+    half = side // 2
+    left = int(np.argmax(changed[half:] - changed[:-half]))
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(before.crop((left, 0, left + half - 2, side)), (0, 0))
+    square.paste(after.crop((left, 0, left + half - 2, side)), (half + 2, 0))
+    return square
 
 
 def arranged(parts: Sequence[Image.Image], columns: int, gap: int, height: int | None = None) -> Image.Image:
@@ -148,8 +167,10 @@ def main() -> None:
             if name != FLUX and name not in FAMILIES:
                 shown = (f"Heat map: {MASKED}", "Overlay of all concepts") if name == DEMO else RECIPE_SHOWS
                 graph = saved if name == DEMO else graphs[name]
-                strips[name] = arranged(pictures(server, graph, ("Picture", *shown)), 3, 0, height=256)
-                save_picture(WORKFLOWS / f"{name}.jpg", strips[name])
+                parts = pictures(server, graph, ("Picture", *shown))
+                strips[name] = arranged(parts, 3, 0, height=256)
+                pair = (parts[0], parts[2].crop((0, 0, 256, 256)))
+                save_picture(WORKFLOWS / f"{name}.jpg", before_and_after(pair))
         if DEMO in names:
             save_picture(IMAGES / "demo.png", arranged(pictures(server, saved, DEMO_SHOWS), len(DEMO_SHOWS), 8))
         if set(IN_README) <= set(strips):
