@@ -279,3 +279,35 @@ def test_maps_are_live_while_the_picture_forms(front_end: Any) -> None:
         page.evaluate(setting, "default")
     page.wait_for_timeout(500)
     assert driver.said().startswith("boat: mask")  # and at the end the maps themselves are there
+
+
+def test_copies_are_their_own_and_a_subgraph_is_no_obstacle(front_end: Any) -> None:
+    driver, page = Driver(front_end), front_end.page
+    page.evaluate(BUILD)
+    fit_view(page)
+    driver.run()
+    driver.slide("Threshold", 0.3)
+    two = page.evaluate("""async () => {
+        const node = app.graph.nodes.find((one) => one.type === 'ConceptAttentionExplorer');
+        app.canvas.copyToClipboard([node]);
+        app.canvas.pasteFromClipboard();
+        const both = app.graph.nodes.filter((one) => one.type === node.type);
+        const [first, second] = both.map((one) => one.conceptExplorer);
+        const before = second.state.threshold;
+        second.set({threshold: 0.9});
+        return [before, first.state.threshold, second.state.threshold];
+    }""")
+    assert two == [0.3, 0.3, 0.9]
+    inside = page.evaluate("""() => {
+        const [first, copy] = app.graph.nodes.filter((one) => one.type === 'ConceptAttentionExplorer');
+        app.graph.remove(copy);
+        app.canvas.selectItems([first]);
+        const made = app.graph.convertToSubgraph(app.canvas.selectedItems);
+        window.explorer = () => made.subgraph.nodes.find((one) => one.type === first.type).conceptExplorer;
+        explorer().about = explorer().maps = null;
+        return explorer().state.threshold;
+    }""")
+    assert inside == 0.3
+    assert front_end.run().ok
+    front_end.until(lambda: page.evaluate("() => !!explorer()?.maps"))
+    assert page.evaluate("() => explorer().about.names") == ["boat", "sea", "sky", "background"]

@@ -26,6 +26,7 @@ class Setup:
     unet, clips, vae: addresses of files; a checkpoint has all three and stands for them. clip_type: CLIPLoader's. zero:
     the negative prompt is the positive one zeroed. shift: ModelSamplingAuraFlow's or ...SD3's, by the node's name.
     scheduler: KSampler's, or the name of a node that makes sigmas, with its inputs; then the advanced sampler runs.
+    projection: what Apply Concept Attention compares in.
     """
 
     unet: str = ""
@@ -43,6 +44,7 @@ class Setup:
     zero: bool = False
     shift: tuple[str, float] | None = None
     guidance: float | None = None
+    projection: str = "output"
 
 
 AURA, SD3 = "ModelSamplingAuraFlow", "ModelSamplingSD3"
@@ -146,6 +148,23 @@ SETUPS = {
         scheduler="sgm_uniform",
         zero=True,
     ),
+    "SDXL": Setup(
+        checkpoint="https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/"
+        "sd_xl_base_1.0.safetensors",
+        latent="EmptyLatentImage",
+        steps=25,
+        cfg=8.0,
+        scheduler="normal",
+        projection="cross_attention",
+    ),
+    "Stable Diffusion 1.5": Setup(
+        checkpoint=f"{HUB}stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+        latent="EmptyLatentImage",
+        side=512,
+        cfg=8.0,
+        scheduler="normal",
+        projection="cross_attention",
+    ),
 }
 NOTE = """## On {name}
 
@@ -208,7 +227,7 @@ def family(name: str) -> Plan:
     negative = ("ConditioningZeroOut", {"conditioning": ("prompt", 0)}) if setup.zero else (
         "CLIPTextEncode", {"clip": sockets["clip"], "text": ""}
     )  # fmt: skip
-    concepts = {"concepts": "\n".join(CONCEPTS), "background": BACKGROUND}
+    concepts = {"concepts": "\n".join(CONCEPTS), "background": BACKGROUND, "projection": setup.projection}
     sampler, order = sampling(setup, positive)
     size = {"width": setup.side, "height": setup.side}
     seen = {"maps": ("apply", 1), "samples": ("sampler", 0), "image": ("decode", 0)}

@@ -114,8 +114,8 @@ def inpaint() -> Plan:
 Makes a picture with a cloud, finds the cloud, and draws a sun in its place.
 
 1. **Apply Concept Attention**: the concepts ride along while the picture is made.
-2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room, with an edge
-that fades, so that no outline stays.
+2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room, with an
+edge that fades, so that no outline stays.
 3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
 pixel outside it as it was."""
     return recipe(

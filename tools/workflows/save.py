@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tools.server.comfy_server import Graph, Node, Server
-from tools.server.front_end import export, find_browser, fit_view, open_front_end
+from tools.server.front_end import export, find_browser, fit_view, open_front_end, wait_for_start
 from tools.workflows.build import build
 from tools.workflows.families import FAMILIES, family
 from tools.workflows.plan import Plan
@@ -156,6 +156,8 @@ def main() -> None:
                     run(page)
                     page.wait_for_timeout(3000)
                     save_picture(IMAGES / "workflow.png", screenshot(page))
+                    page.reload()  # it keeps what nodes have shown, by their numbers, and makes room in new ones
+                    wait_for_start(page)
                     build(page, demo(save=True))
                     nodes = export(page)["output"]
                     saved = {number: nodes[number] for number in sorted(nodes, key=int)}
