@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tools.package.help import pages
 from tools.package.locales import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,3 +109,10 @@ def test_the_help_page_names_every_socket(infos: dict[str, dict[str, Any]], name
     sockets = [*(socket for group in groups for socket in group), *info["output_name"]]
     assert page.startswith(f"# {info['display_name']}\n")
     assert not [socket for socket in sockets if f"`{socket}`" not in page]
+
+
+def test_help_pages_in_other_languages_are_those_of_the_texts() -> None:
+    made = pages()
+    assert {file.parent.name for file in made} == set(NODES) and len(made) == len(NODES) * len(SCRIPTS)
+    stale = [file.name for file, text in made.items() if file.read_text(encoding="utf-8") != text]
+    assert not stale, "run `python -m tools.package.help`"
