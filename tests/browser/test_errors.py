@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_an_unknown_concept_is_answered_with_the_nearest_name(front_end: Any) -> None:
     page = front_end.page
-    front_end.drop("Concept Attention Inpaint")
+    front_end.drop("Replace a thing")
     page.mouse.click(*front_end.place("ConceptAttentionMask", "concept"))
     page.locator(".graphdialog input").fill("clou")
     page.keyboard.press("Enter")

@@ -37,7 +37,7 @@ def japanese(front_end: Any) -> Iterator[Any]:
 def test_the_nodes_speak_japanese(japanese: Any) -> None:
     page = japanese.page
     texts = json.loads((LOCALES / "ja" / "nodeDefs.json").read_text(encoding="utf-8"))
-    japanese.drop("Concept Attention Inpaint")
+    japanese.drop("Replace a thing")
     titles = page.evaluate(TITLES)
     for node in ("ConceptAttentionDemoModel", "ConceptAttentionApply"):
         assert titles[node] == texts[node]["display_name"]

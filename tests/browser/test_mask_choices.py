@@ -14,7 +14,7 @@ KNOBS = """() => app.graph.nodes.find((node) => node.type === 'ConceptAttentionM
 
 
 def test_choices_bring_their_knobs_and_run(front_end: Any) -> None:
-    front_end.drop("Concept Attention Inpaint")
+    front_end.drop("Replace a thing")
     assert front_end.page.evaluate(KNOBS) == []
     front_end.choose(NODE, "method", "soft")
     front_end.until(lambda: front_end.page.evaluate(KNOBS) == ["method.low", "method.high", "method.gamma"])

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
-FLUX = "Concept Attention Flux"
+FLUX = "Mask things on FLUX1"
 
 FAMILIES = [
     name for name in NAMES if name != FLUX and "DemoModel" not in (WORKFLOWS / f"{name}.json").read_text("utf-8")

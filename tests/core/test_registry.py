@@ -27,7 +27,7 @@ NEEDED = (
     *("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md"),
     *("demo_model/demo_flux.safetensors", "demo_model/demo_vae.safetensors"),
     *("demo_model/demo_text_encoders.safetensors", "demo_model/demo_tokenizers.json"),
-    *("locales/en/nodeDefs.json", "workflows/Concept Attention Demo.json", "workflows/Concept Attention Demo.jpg"),
+    *("locales/en/nodeDefs.json", "workflows/Replace a thing.json", "workflows/Replace a thing.jpg"),
 )
 FOR_DEVELOPERS = ("tests/", "tools/", "docs/", ".ci/", ".github/", "dev.py", "requirements-dev.txt", "workflows/api/")
 
@@ -113,7 +113,8 @@ def test_everything_that_is_needed(published: list[str]) -> None:
     ids = re.findall(
         r'node_id="(\w+)"', "".join((ROOT / name).read_text() for name in published if name.startswith("nodes/"))
     )
-    assert pages == {f"web/docs/{node_id}.md" for node_id in ids}, "a help page for each node"
+    others = {f"web/docs/{node_id}/{language}.md" for node_id in ids for language in ("zh", "ja", "ko")}
+    assert pages == {f"web/docs/{node_id}.md" for node_id in ids} | others, "a help page for each node and language"
 
 
 def test_nothing_for_developers_only(published: list[str]) -> None:

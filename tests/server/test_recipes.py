@@ -70,22 +70,22 @@ def first(made: Made) -> np.ndarray:
 @pytest.mark.parametrize(
     "name",
     [
-        "Concept Attention Inpaint",
-        "Concept Attention Inpaint Soft",
-        "Concept Attention Inpaint Model",
-        "Concept Attention Existing Picture",
-        "Concept Attention Crop and Stitch",
+        "Replace a thing",
+        "Replace a thing, soft edge",
+        "Replace a thing with an inpainting model",
+        "Find a thing in your picture",
+        "Redo a thing in detail",
     ],
 )
 def test_inpainting_changes_the_inside_and_not_one_pixel_outside(server: Server, name: str) -> None:
     made = run(server, name)
     assert 0.01 < made.inside.mean() < 0.5 and made.outside.mean() > 0.4
     assert largest_change(made, first(made), made.outside) <= 1  # below 1/255 a soft mask's edge is 0 in this picture
-    assert change(made, first(made), made.inside) > (4 if "Crop" in name else 12)
+    assert change(made, first(made), made.inside) > (4 if "Redo" in name else 12)
 
 
 def test_the_cut_out_thing_stands_in_the_other_picture(server: Server) -> None:
-    made = run(server, "Concept Attention Composite")
+    made = run(server, "Cut out a thing")
     assert 0.01 < made.inside.mean() < 0.5
     assert largest_change(made, first(made), made.inside) == 0
     assert largest_change(made, made.pictures["Another picture"], made.outside) == 0
@@ -94,7 +94,7 @@ def test_the_cut_out_thing_stands_in_the_other_picture(server: Server) -> None:
 
 def test_the_region_follows_its_own_prompt(server: Server) -> None:
     """A sunset's sky is redder than a day's; the ground below keeps its colour."""
-    made = run(server, "Concept Attention Regional Prompt")
+    made = run(server, "A prompt for one region")
     before, after = first(made).astype(int), made.pictures["Result"].astype(int)
     redder = (after - before)[..., 0] - (after - before)[..., 2]
     assert redder[made.inside].mean() > 40

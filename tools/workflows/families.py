@@ -249,5 +249,5 @@ def family(name: str) -> Plan:
     return Plan(items, [{"1  A model, and what to draw and to find": first, "2  Sample, look, touch": second}])
 
 
-FAMILIES = {f"Concept Attention {name.replace('.', '')}": name for name in SETUPS}
+FAMILIES = {f"Mask things on {name.replace('.', '')}": name for name in SETUPS}
 """File names, without their ends, and the families that they are for."""

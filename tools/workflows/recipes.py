@@ -21,8 +21,8 @@ LOADER = Item("model", "ConceptAttentionDemoModel", size=(WIDE, 0))
 MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
 USING_FLUX = """
 
-To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Concept Attention
-Flux*. Set cfg to 1 there, and put a FluxGuidance node behind each prompt."""
+To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Mask things on
+FLUX1*. Set cfg to 1 there, and put a FluxGuidance node behind each prompt."""
 
 
 def prompt(name: str, text: str, title: str = "") -> Item:
@@ -141,7 +141,7 @@ def inpaint_differential() -> Plan:
     ]
     text = """## Inpaint with a soft mask
 
-As *Inpaint*, but **Differential Diffusion** redraws each place as much as the mask says:
+As *Replace a thing*, but **Differential Diffusion** redraws each place as much as the mask says:
 the new thing grows into its surroundings without a seam."""
     return recipe(
         text,
@@ -336,12 +336,12 @@ Image** in its place for your own (the demo Flux knows cartoons only)."""
 
 
 RECIPES = {
-    "Concept Attention Inpaint": inpaint,
-    "Concept Attention Inpaint Soft": inpaint_differential,
-    "Concept Attention Inpaint Model": inpaint_conditioning,
-    "Concept Attention Composite": composite,
-    "Concept Attention Regional Prompt": regional_prompt,
-    "Concept Attention Crop and Stitch": crop_and_stitch,
-    "Concept Attention Existing Picture": existing_picture,
+    "Replace a thing": inpaint,
+    "Replace a thing, soft edge": inpaint_differential,
+    "Replace a thing with an inpainting model": inpaint_conditioning,
+    "Cut out a thing": composite,
+    "A prompt for one region": regional_prompt,
+    "Redo a thing in detail": crop_and_stitch,
+    "Find a thing in your picture": existing_picture,
 }
 """File names, without their ends, and what makes them."""

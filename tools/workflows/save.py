@@ -33,10 +33,10 @@ from tools.workflows.recipes import RECIPES
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 IMAGES = WORKFLOWS.parent / "docs" / "images"
-DEMO, FLUX = "Concept Attention Demo", "Concept Attention Flux"
+DEMO, FLUX = "Demo, mask things while you sample", "Mask things on FLUX1"
 RECIPE_SHOWS = ("Mask of the", "Result")
 DEMO_SHOWS = ("Picture", "Overlay of all concepts", *(f"Heat map: {name}" for name in CONCEPTS), f"Mask: {MASKED}")
-IN_README = tuple(f"Concept Attention {name}" for name in ("Inpaint", "Composite", "Inpaint Soft", "Regional Prompt"))
+IN_README = ("Replace a thing", "Cut out a thing", "Replace a thing, soft edge", "A prompt for one region")
 
 
 def write(name: str, content: Any) -> None:
