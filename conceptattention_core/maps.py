@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .concepts import find_concept
+from .reading import auto_shares, block_weights
 
 TOKEN_PIXELS = 16
 """Side of an image token in pixels in most models: a latent cell's 8 times a patch of 2."""
+
+Reading = Literal["paper", "auto"]
 
 LAST_TEN = (-10, -1)
 """The blocks that the paper averages on FLUX.1, as `first_block` and `last_block`."""
@@ -71,6 +75,35 @@ class ConceptAttentionMaps:
         for step in self.scores:  # one at a time: a long schedule's scores are large
             total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
         return total / (len(self.scores) * len(chosen))
+
+    def shares(
+        self,
+        reading: Reading = "paper",
+        first_block: int | None = None,
+        last_block: int | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Share of each concept in each patch, ``(batch, concepts, h, w)`` float32, sum 1 over concepts.
+
+        reading: ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows (see `reading`): for
+        models whose blocks and temperature nobody has measured. first_block, last_block: which may be trusted, by
+        default all for ``auto``. Raises ValueError on an empty range and on another reading.
+        """
+        if reading == "paper":
+            return self.saliency(first_block, last_block, temperature)
+        return auto_shares(self._trusted(reading, first_block, last_block), temperature)
+
+    def block_weights(
+        self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """How much `shares` with ``auto`` trusts each step and block: ``(batch, steps, blocks)``, sum 1."""
+        return block_weights(self._trusted("auto", first_block, last_block), temperature)
+
+    def _trusted(self, reading: str, first_block: int | None, last_block: int | None) -> Tensor:
+        if reading != "auto":
+            raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+        first, last = 0 if first_block is None else first_block, -1 if last_block is None else last_block
+        return self.scores[:, select_blocks(self.blocks, first, last)]
 
 
 def select_blocks(blocks: tuple[int, ...], first: int, last: int) -> list[int]:

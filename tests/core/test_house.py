@@ -16,7 +16,7 @@ FLOORS = (
     ("names",),
     ("concepts", "stream", "noise", "images", "described"),
     ("scores", "expression"),
-    ("cross",),
+    ("cross", "reading"),
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),

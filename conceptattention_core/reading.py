@@ -1,0 +1,90 @@
+"""Shares that choose their own blocks: no labels, no training, no second model, only the recorded scores.
+
+The paper averages blocks that were found good on FLUX.1, at a temperature that is an accident of FLUX.1's scores. Here
+each step and block is brought to one scale, and counts by what it shows itself: by how far a place answers the question
+"which concept?", and by how far the other blocks say the same. Own rules, measured in `docs/measured.md`.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import einsum, rearrange, reduce
+from torch import Tensor
+
+TEMPERATURE = 0.3
+"""Of the competition, in units of a step's and block's own spread of scores."""
+
+SHARPNESS = 4
+"""Power of both parts of a weight."""
+
+LEAST = 1e-3
+"""Of the first part: a block that says nothing counts nearly nothing, and all blocks together something."""
+
+ITERATIONS = 30
+
+
+def scale_free(scores: Tensor) -> Tensor:
+    """Scores relative to the mean of all concepts at a place, in units of their spread over concepts and places.
+
+    scores: ``(..., C, h, w)``; returns the same shape. Constant scores become 0.
+    """
+    relative = scores - scores.mean(dim=-3, keepdim=True)
+    spread = relative.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt()
+    return relative / spread.clamp_min(1e-12)
+
+
+def competition(scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """Shares of the scale-free competition, ``(..., C, h, w)``, sum 1 over C. temperature: above 1 softens it."""
+    return (scale_free(scores) / (TEMPERATURE * temperature)).softmax(dim=-3)
+
+
+def answered(shares: Tensor) -> Tensor:
+    """How much of the question "which concept?" the place answers, ``(...)`` 0..1. shares: ``(..., C, h, w)``.
+
+    One minus the mean entropy of a place, by the entropy of the picture's mean shares: their mutual information, as a
+    part of what there was to know.
+    """
+    places = -torch.special.xlogy(shares, shares).sum(dim=-3).mean(dim=(-2, -1))
+    mean = shares.mean(dim=(-2, -1))
+    whole = -torch.special.xlogy(mean, mean).sum(dim=-1)
+    return (1 - places / whole.clamp_min(1e-12)).clamp(0, 1) * (whole > 0)
+
+
+def agreement(scores: Tensor) -> Tensor:
+    """How far each block says what the others say, ``(B, blocks)``, unit length.
+
+    scores: ``(steps, blocks, B, C, h, w)``. The first eigenvector of the blocks' cosine likenesses (negative ones count as none) over all concepts and places,
+    each concept centred: its level is the block's own habit, its shape is what the picture says.
+    """
+    relative = scores - scores.mean(dim=3, keepdim=True)
+    maps = reduce(relative, "s b n c h w -> n b c h w", "mean")
+    maps = maps - maps.mean(dim=(-2, -1), keepdim=True)
+    flat = torch.nn.functional.normalize(rearrange(maps, "n b c h w -> n b (c h w)"), dim=2)
+    alike = einsum(flat, flat, "n b x, n d x -> n b d").clamp_min(0)
+    vector = torch.ones(alike.shape[:2])
+    for _ in range(ITERATIONS):
+        vector = torch.nn.functional.normalize(einsum(alike, vector, "n b d, n d -> n b") + 1e-12, dim=1)
+    return vector
+
+
+def block_weights(scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """How much each step and block is trusted, of each picture by itself: ``(B, steps, blocks)``, sum 1.
+
+    scores: ``(steps, blocks, B, C, h, w)``, of all recorded concepts. temperature: as in `competition`.
+    """
+    clear = torch.stack([answered(competition(step, temperature)) for step in scores])  # (steps, blocks, B)
+    weights = rearrange(clear, "s b n -> n s b").clamp_min(LEAST) ** SHARPNESS
+    weights = weights * agreement(scores)[:, None] ** SHARPNESS
+    return weights / weights.sum(dim=(1, 2), keepdim=True)
+
+
+def auto_shares(scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """Every concept's share at every place, ``(B, C, h, w)`` float32, sum 1 over C: the weighted mean of all blocks.
+
+    scores: ``(steps, blocks, B, C, h, w)``. temperature: above 1 softens the competition.
+    """
+    weights = block_weights(scores, temperature)
+    total = torch.zeros(scores.shape[2:])
+    for step, own in zip(scores, weights.unbind(dim=1), strict=True):  # one at a time: a long schedule's are large
+        total += einsum(competition(step, temperature), own, "b n c h w, n b -> n c h w")
+    return total

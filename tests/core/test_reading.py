@@ -1,0 +1,79 @@
+"""Shares that choose their own blocks: by the formulas, written out once more, and by what they are for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from conceptattention_core.maps import ConceptAttentionMaps
+from conceptattention_core.reading import auto_shares, block_weights, scale_free
+
+SHAPE = (2, 4, 2, 3, 5, 6)  # steps, blocks, pictures, concepts, rows, columns
+SCORES = 7 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    powers = np.exp(values - values.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+def by_hand(scores: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and shares of one picture, ``(steps, blocks, C, h, w)``, as QUALITY's section 5 has them, in loops."""
+    steps, blocks, concepts, *_ = scores.shape
+    relative = scores - scores.mean(axis=2, keepdims=True)
+    shares, clear = np.zeros_like(scores), np.zeros((steps, blocks))
+    for step in range(steps):
+        for block in range(blocks):
+            own = relative[step, block]
+            shares[step, block] = softmax(own / math.sqrt((own**2).mean()) / (0.3 * temperature))
+            flat = shares[step, block].reshape(concepts, -1)
+            mean = flat.mean(axis=1)
+            entropy = -(flat * np.log(flat)).sum(axis=0).mean()
+            clear[step, block] = 1 - entropy / -(mean * np.log(mean)).sum()
+    maps = relative.mean(axis=0)
+    maps = (maps - maps.mean(axis=(2, 3), keepdims=True)).reshape(blocks, -1)
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(np.maximum(0, maps @ maps.T))
+    weights = np.maximum(clear, 1e-3) ** 4 * np.abs(vectors[:, values.argmax()]) ** 4
+    weights /= weights.sum()
+    return weights, (weights[..., None, None, None] * shares).sum(axis=(0, 1))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_weights_and_shares_are_those_of_the_formulas(temperature: float) -> None:
+    common = 5 * torch.randn(SHAPE[2:], generator=torch.Generator().manual_seed(1))  # what all blocks have seen
+    scores = SCORES + common
+    for picture in range(2):
+        weights, shares = by_hand(scores[:, :, picture].double().numpy(), temperature)
+        assert np.allclose(block_weights(scores, temperature)[picture].numpy(), weights, atol=1e-4)
+        assert np.allclose(auto_shares(scores, temperature)[picture].numpy(), shares, atol=1e-4)
+    assert torch.allclose(auto_shares(scores).sum(dim=1), torch.ones(2, 5, 6))
+
+
+def test_no_scale_and_no_level_matters() -> None:
+    """Neither a block's scale nor what it gives to all concepts alike."""
+    scales = torch.tensor([1.0, 100.0, 1e-3, 5.0])[None, :, None, None, None, None]
+    level = 30 * torch.randn(2, 4, 2, 1, 5, 6, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(scale_free(SCORES * scales), scale_free(SCORES), atol=1e-4)
+    assert torch.allclose(scale_free(SCORES + level), scale_free(SCORES), atol=1e-4)
+    assert not scale_free(torch.full(SHAPE, 3.0)).any()
+
+
+def test_blocks_of_noise_count_for_nothing() -> None:
+    truth = torch.zeros(3, 8, 8)
+    truth[0, :, :3], truth[1, :, 3:6], truth[2, :, 6:] = 1, 1, 1
+    scores = torch.randn(2, 6, 1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    scores[:, 1:3] = truth + 0.3 * scores[:, 1:3]
+    maps = ConceptAttentionMaps(scores, ("a", "b", "c"), 0, tuple(range(6)), (1.0, 0.5), (128, 128))
+    weights = maps.block_weights()
+    assert weights.shape == (1, 2, 6) and weights[:, :, 1:3].sum() > 0.95
+    right = (maps.shares("auto").argmax(dim=1)[0] == truth.argmax(dim=0)).float().mean()
+    assert right > 0.98 > (maps.saliency(0, -1).argmax(dim=1)[0] == truth.argmax(dim=0)).float().mean()
+    assert torch.equal(maps.shares(), maps.saliency())
+    alone = maps.shares("auto", 4, 5)
+    assert torch.allclose(alone, auto_shares(scores[:, 4:]))
+    with pytest.raises(ValueError, match="no reading 'best': choose paper or auto"):
+        maps.shares("best")  # type: ignore[arg-type]
