@@ -53,8 +53,9 @@ def answered(shares: Tensor) -> Tensor:
 def agreement(scores: Tensor) -> Tensor:
     """How far each block says what the others say, ``(B, blocks)``, unit length.
 
-    scores: ``(steps, blocks, B, C, h, w)``. The first eigenvector of the blocks' cosine likenesses (negative ones count as none) over all concepts and places,
-    each concept centred: its level is the block's own habit, its shape is what the picture says.
+    scores: ``(steps, blocks, B, C, h, w)``. The first eigenvector of the blocks' cosine likenesses (negative ones count
+    as none) over all concepts and places, each concept centred: its level is the block's own habit, its shape is what
+    the picture says.
     """
     relative = scores - scores.mean(dim=3, keepdim=True)
     maps = reduce(relative, "s b n c h w -> n b c h w", "mean")

@@ -6,8 +6,8 @@ Every held-out scene is encoded, noised to `--noise` and denoised from there in 
 as an ordinary ComfyUI run on the demo model. The pack records the scores of the scene's own words, and the argmax of
 their saliency (the paper's rule: softmax over concepts, mean over steps and all double blocks) is compared with the
 label map, pixel by pixel, things without a name left out. Accuracy is pixels right / pixels labelled over all scenes;
-mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. The ceiling is what the true
-label map scores when it has been averaged over the token grid and enlarged in the same way.
+mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. `reading auto` is
+the same with `maps.shares("auto")`. The ceiling is what the true label map scores when it has been averaged over the token grid and enlarged in the same way.
 """
 
 from __future__ import annotations
@@ -135,6 +135,9 @@ def main() -> None:
         for key, recorded in maps.items():
             shares = recorded.saliency(options.first_block, options.last_block)
             results.setdefault(key, Agreement()).add(predicted_labels(shares, size), one.labels, one.names)
+            auto = recorded.shares("auto", options.first_block, options.last_block)
+            name = (f"{key[0]}, reading auto", key[1])
+            results.setdefault(name, Agreement()).add(predicted_labels(auto, size), one.labels, one.names)
         ceiling = ceiling_shares(one.labels, len(one.names), tuple(recorded.scores.shape[-2:]))
         results.setdefault(("ceiling", ""), Agreement()).add(predicted_labels(ceiling, size), one.labels, one.names)
         print(f"scene {index + 1} of {options.scenes}", file=sys.stderr, end="\r")

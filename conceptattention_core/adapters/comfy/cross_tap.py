@@ -24,9 +24,8 @@ class CrossTap(Tap):
         self.family = family
         self.recorder = recorder
         self.expected = family.places(call.dit)
-        grid = recorder.frame.grid
-        self.layout = family.layout(call, math.prod(grid))
-        self.passing = CrossPass(recorder.projection, grid[0] if len(grid) == 3 else 1)
+        self.layout = family.layout(call, math.prod(recorder.frame.grid))
+        self.passing = CrossPass(recorder.projection)
         self.tokens: Tensor | None = None
         self.alike: Counter[Place] = Counter()
         """Calls with as many keys as the prompt, by place."""

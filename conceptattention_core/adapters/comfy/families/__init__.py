@@ -79,9 +79,5 @@ def require_projection(family: Family, projection: Projection) -> None:
     if projection in family.projections:
         return
     choice = " or ".join(family.projections)
-    why = (
-        "gram is for video models whose picture only reads the prompt"
-        if projection == "gram"
-        else family.why_no_output or "it has none"
-    )
+    why = family.why_no_output or "it has none"
     raise ValueError(f"{family.name} has no projection '{projection}': {why}. Choose {choice} in `projection`.")
