@@ -6,8 +6,9 @@ Every held-out scene is encoded, noised to `--noise` and denoised from there in 
 as an ordinary ComfyUI run on the demo model. The pack records the scores of the scene's own words, and the argmax of
 their saliency (the paper's rule: softmax over concepts, mean over steps and all double blocks) is compared with the
 label map, pixel by pixel, things without a name left out. Accuracy is pixels right / pixels labelled over all scenes;
-mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. `reading auto` is
-the same with `maps.shares("auto")`. The ceiling is what the true label map scores when it has been averaged over the token grid and enlarged in the same way.
+mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. `reading auto` is the same
+with `maps.shares("auto")`. The ceiling is what the true label map scores when it has been averaged over the token grid
+and enlarged in the same way.
 """
 
 from __future__ import annotations
