@@ -17,7 +17,8 @@ pytestmark = pytest.mark.browser
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 NODE = "ConceptAttentionMask"
 LABELS = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'ConceptAttentionMask')
-    .widgets.map((widget) => [widget.name.replace('.', '_'), widget.label]))"""
+    .widgets.filter((widget) => widget.serialize !== false)
+    .map((widget) => [widget.name.replace('.', '_'), widget.label]))"""
 TITLES = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.type, node.title]))"
 
 
