@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ TOKEN_PIXELS = 16
 """Side of an image token in pixels in most models: a latent cell's 8 times a patch of 2."""
 
 Reading = Literal["paper", "auto"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 
 LAST_TEN = (-10, -1)
 """The blocks that the paper averages on FLUX.1, as `first_block` and `last_block`."""

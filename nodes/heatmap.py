@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
 from ..conceptattention_core.pictures.colormaps import COLOR_MAPS
 from ..conceptattention_core.pictures.layouts import (
     LAYOUTS,
@@ -103,11 +103,12 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
+        reading: Reading = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
-        shares = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
+        shares = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
         style = HeatmapStyle(layout, colors, scale, alpha)
         drawn = draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image)
         return io.NodeOutput(drawn, ui=seen("Concept Attention Heatmap", maps, drawn))

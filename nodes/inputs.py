@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.maps import READINGS, ConceptAttentionMaps
 from .types import ConceptAttentionMapsType, ConceptAttentionType
 
 TEMPERATURE = (
@@ -51,7 +51,8 @@ def maps_of(given: Any, samples: dict[str, Any] | None) -> ConceptAttentionMaps:
 
 
 def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
-    """The arguments of `ConceptAttentionMaps.saliency`, for experts: first_block, last_block, softmax_temperature."""
+    """The arguments of `ConceptAttentionMaps.shares`, for experts, the last widgets of a node: first_block, last_block,
+    softmax_temperature, reading."""
     return [
         io.Int.Input(
             "first_block",
@@ -78,6 +79,15 @@ def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
             step=0.1,
             advanced=True,
             tooltip=temperature_tooltip,
+        ),
+        io.Combo.Input(
+            "reading",
+            options=list(READINGS),
+            default="paper",
+            optional=True,  # files in API format that are older have none
+            advanced=True,
+            tooltip="How blocks and steps count. paper: those that are chosen above, all alike. auto: each by what it "
+            "shows itself, of all blocks unless some are chosen: for models whose blocks nobody has measured.",
         ),
     ]
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps
+from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.masks.regions import each_region
 from ..conceptattention_core.pictures.preview import mask_preview
@@ -168,6 +168,7 @@ class ConceptAttentionMask(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
+        reading: Reading = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
@@ -179,6 +180,7 @@ class ConceptAttentionMask(io.ComfyNode):
             first_block=first,
             last_block=last,
             temperature=softmax_temperature,
+            reading=reading,
             refine_edges=refine_edges,
             **method,
             min_area=min_area,

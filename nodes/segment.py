@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from ..conceptattention_core.maps import ConceptAttentionMaps, Reading, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
 from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
 from ..conceptattention_core.pictures.heatmap import overlay_picture
@@ -104,12 +104,13 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
+        reading: Reading = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         expression, named = parse_expression(concept, maps.concepts), len(maps.concepts) - maps.background_count
-        tokens = maps.saliency(*block_range(first_block, last_block), softmax_temperature)
+        tokens = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
         if picture is None or not refine_edges:
             size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])

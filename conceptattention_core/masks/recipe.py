@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..expression import combine_shares, parse_expression, winner_mask
 from ..images import image_batch
-from ..maps import ConceptAttentionMaps, resize_maps
+from ..maps import ConceptAttentionMaps, Reading, resize_maps
 from .edges import refine_maps
 from .methods import (
     CONSTANT,
@@ -33,7 +33,7 @@ class MaskRecipe:
     concept: a name, or several with + and - (see `expression.parse_expression`); empty: the first.
     min_presence: a concept that is less surely there than this, 0..1, is left out of the mask; so is, whatever this
     says, one whose presence is 0.
-    first_block, last_block, temperature: as in `ConceptAttentionMaps.saliency`.
+    first_block, last_block, temperature, reading: as in `ConceptAttentionMaps.shares`.
     refine_edges: move edges to those of the picture, if one is given.
     method: ``soft`` (levels `low`, `high`, `gamma` on the map's own range), ``mean`` (above the map's mean, the
     paper's), ``otsu`` (the best cut between two groups of values), ``percentile`` (above this part of the picture,
@@ -49,6 +49,7 @@ class MaskRecipe:
     first_block: int | None = None
     last_block: int | None = None
     temperature: float = 1.0
+    reading: Reading = "paper"
     refine_edges: bool = True
     method: MaskMethod = "soft"
     low: float = 0.3
@@ -94,7 +95,7 @@ def make_mask(
     expression = parse_expression(recipe.concept, maps.concepts)
     surely = presence(maps, recipe.first_block, recipe.last_block)
     signs = expression.signs(len(maps.concepts)) * ((surely >= recipe.min_presence) & (surely > 0))
-    shares = maps.saliency(recipe.first_block, recipe.last_block, recipe.temperature)
+    shares = maps.shares(recipe.reading, recipe.first_block, recipe.last_block, recipe.temperature)
     size = size or (maps.image_size if picture is None else (picture.shape[1], picture.shape[2]))
     if picture is not None:
         picture = image_batch(picture, len(shares), size)

@@ -279,3 +279,21 @@ def test_an_absent_concept_has_no_mask(pack: dict[str, Any], sockets: Any) -> No
             for concept, found in (("unicorn", False), ("house", True)):
                 reader = pack["ConceptAttention"].execute(Store(), {"samples": samples}, concept, **options)
                 assert reader[0].min() == 0 and reader[0].max() == found
+
+
+@pytest.mark.parametrize("name", ("ConceptAttention", *READERS))
+def test_every_reader_reads_both_ways(pack: dict[str, Any], sockets: Any, name: str) -> None:
+    """`auto` is `maps.shares("auto")`, by its own blocks; `paper` is what a workflow without the input has."""
+    if name == "ConceptAttentionSave":
+        return
+
+    def first(**given: Any) -> Any:
+        made = pack[name].execute(**{**sockets[name], **given}).result
+        return made[1] if name == "ConceptAttention" else made[0]
+
+    def same(one: Any, other: Any) -> bool:
+        return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+    assert same(first(), first(reading="paper"))
+    assert not same(first(), first(reading="auto"))
+    assert same(first(reading="auto"), first(reading="auto", first_block=0, last_block=-1))
