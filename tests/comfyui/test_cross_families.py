@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -182,29 +181,30 @@ def test_there_is_no_output(core: Any, name: str) -> None:
         core("adapters.comfy.sampling").apply_concept_attention(base, named, "output", 0.0, 1.0)
 
 
-@cache
-def clip() -> Any:
+@pytest.fixture(scope="module")
+def clip(comfy: Any) -> Any:
+    """Let go of with this module: what lives on to the interpreter's end cannot be taken down by ComfyUI."""
     return encoders.encoder("sdxl")
 
 
-def sampled(patch: Any, text: str, cfg: float) -> tuple[Any, Any, Any]:
+def sampled(clip: Any, patch: Any, text: str, cfg: float) -> tuple[Any, Any, Any]:
     """A tiny SDXL with a real CLIP behind `patch`, sampled by KSampler: the record, its LATENT and the plain one."""
     import nodes
 
     model = unet("SDXL", XL)
     patched, record = patch(model)
-    positive, negative = (nodes.CLIPTextEncode().encode(clip(), one)[0] for one in (text, ""))
+    positive, negative = (nodes.CLIPTextEncode().encode(clip, one)[0] for one in (text, ""))
     given = 0, 3, cfg, "euler", "normal", positive, negative, {"samples": torch.zeros(1, 4, 32, 48)}
     return record, *(nodes.KSampler().sample(one, *given)[0] for one in (patched, model))
 
 
-def test_from_apply_to_mask_and_heat_map(pack: dict[str, Any]) -> None:
+def test_from_apply_to_mask_and_heat_map(pack: dict[str, Any], clip: Any) -> None:
     settings = {**APPLY, "background": "sky", "projection": "cross_attention"}
 
     def apply(model: Any) -> Any:
-        return pack["ConceptAttentionApply"].execute(model, clip(), "lighthouse, palm tree", **settings).result
+        return pack["ConceptAttentionApply"].execute(model, clip, "lighthouse, palm tree", **settings).result
 
-    record, latent, plain = sampled(apply, "a lighthouse on a hill", 5.0)
+    record, latent, plain = sampled(clip, apply, "a lighthouse on a hill", 5.0)
     assert torch.equal(latent["samples"], plain["samples"])
     _, _, _, maps = pack["ConceptAttention"].execute(record, latent, **READ).result
     assert maps.family == "SDXL" and maps.projection == "cross_attention" and maps.scores.shape[2:] == (1, 3, 16, 24)
@@ -247,7 +247,7 @@ class Daam:
         return interpolate(own[None, None], self.grid, mode="bilinear")[0, 0]
 
 
-def test_beside_daam(core: Any) -> None:
+def test_beside_daam(core: Any, clip: Any) -> None:
     """A word that is in the prompt, in one run of the same model, ordered by place.
 
     DAAM's probability is a word's part of all that a place reads of the prompt: start, end and padding are in it, too.
@@ -257,7 +257,7 @@ def test_beside_daam(core: Any) -> None:
     agree, and without that as far as heads do among themselves (on random weights not far).
     """
     words, at = core("concepts"), 1
-    rows = clip().encode_from_tokens(clip().tokenize("lighthouse by the sea"), return_dict=True)["cond"][0].float()
+    rows = clip.encode_from_tokens(clip.tokenize("lighthouse by the sea"), return_dict=True)["cond"][0].float()
     captions = tuple(words.Caption(rows, (piece,), piece, len(rows)) for piece in range(len(rows)))
     named = words.Concepts(tuple(f"piece {piece}" for piece in range(len(rows))), 0, rows[None], captions)
     daam = Daam(at, (16, 24))
@@ -266,7 +266,7 @@ def test_beside_daam(core: Any) -> None:
         model.model_options["transformer_options"]["optimized_attention_override"] = daam
         return core("adapters.comfy.sampling").apply_concept_attention(model, named, "cross_attention", 0.0, 1.0)
 
-    record, latent, _ = sampled(apply, "lighthouse by the sea", 1.0)
+    record, latent, _ = sampled(clip, apply, "lighthouse by the sea", 1.0)
     maps = record.find(latent["samples"])
     share, score = maps.saliency()[0, at], maps.scores[:, :, 0, at].mean(dim=(0, 1))
     merged, agreement, alone = (
