@@ -90,6 +90,15 @@ SETUPS = {
         scheduler="beta",
         shift=(AURA, 1.0),
     ),
+    "Chroma Radiance": Setup(
+        *(f"{HUB}Chroma1-Radiance_Repackaged/{SPLIT}diffusion_models/chroma-radiance-x0.safetensors",),
+        *((T5,), "chroma", "pixel_space"),
+        latent="EmptyChromaRadianceLatentImage",
+        steps=30,
+        cfg=3.5,
+        scheduler="beta",
+        shift=(AURA, 1.0),
+    ),
     "Stable Diffusion 3": Setup(
         checkpoint=f"{HUB}stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors",
         cfg=4.0,
