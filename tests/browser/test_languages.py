@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,12 @@ NODE = "ConceptAttentionMask"
 LABELS = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'ConceptAttentionMask')
     .widgets.filter((widget) => widget.serialize !== false)
     .map((widget) => [widget.name.replace('.', '_'), widget.label]))"""
+EXPLORER = """() => {
+    const root = document.querySelector('.concept-explorer');
+    const read = (name) => [...root.querySelectorAll(`[${name}]`)].map((one) => one.getAttribute(name));
+    const written = [...root.querySelectorAll('button, option, [role=status]')].map((one) => one.textContent);
+    return [...read('title'), ...read('aria-label'), ...written].filter(Boolean);
+}"""
 TITLES = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.type, node.title]))"
 
 
@@ -32,6 +39,7 @@ def japanese(front_end: Any) -> Iterator[Any]:
     wait_for_start(page)
     yield replace(front_end, page=page)
     page.close()
+    front_end.page.bring_to_front()
     front_end.server.request("/settings", {"Comfy.Locale": "en"})
 
 
@@ -56,4 +64,8 @@ def test_the_nodes_speak_japanese(japanese: Any) -> None:
     panel = page.get_by_test_id("properties-panel")
     panel.get_by_text(texts["outputs"]["3"]["tooltip"]).first.wait_for()
     assert panel.get_by_text(texts["description"]).first.is_visible()
+    # The explorer's own controls, which the front end knows nothing of.
+    japanese.put("ConceptAttentionExplorer")
+    told = japanese.until(lambda: page.evaluate(EXPLORER))
+    assert len(told) > 40 and not [text for text in told if not re.search(r"[ぁ-ヿ一-鿿〜]", text)]
     japanese.screenshot("japanese")

@@ -2,6 +2,7 @@
 
 import { sharesAt } from "./explorer_draw.js";
 import { MOST, SERIES, withStroke } from "./explorer_state.js";
+import { word } from "./words.js";
 
 const NO_ROOM = "There is no room for more strokes in this node. Undo or clear some.";
 const round = (part) => Number(part.toFixed(4));
@@ -48,7 +49,7 @@ function press(explorer, event) {
   const move = (next) => {
     const [left, top] = place(explorer, next), [before, above] = stroke.points[stroke.points.length - 1];
     if (Math.hypot(left - before, top - above) < 0.005) return;
-    if (explorer.value.length > MOST) return explorer.say(NO_ROOM);
+    if (explorer.value.length > MOST) return explorer.say(word(NO_ROOM));
     stroke.points.push([round(left), round(top)]);
     explorer.draw();
   };
@@ -67,7 +68,7 @@ function dab(explorer, x, y) {
     radius: Number(explorer.page.brush.input.value), points: [[round(x), round(y)]] };
   const strokes = withStroke(explorer.state, stroke);
   if (strokes) explorer.set({ strokes });
-  else explorer.say(NO_ROOM);
+  else explorer.say(word(NO_ROOM));
   return strokes && stroke;
 }
 

@@ -9,9 +9,11 @@ import { element } from "./elements.js";
 import { makePage } from "./explorer_page.js";
 import { sourceOf } from "./graph.js";
 import { DEFAULTS, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
+import { word } from "./words.js";
 
 export const ROOT = "/concept_attention/";
 const WAITING = "Run the workflow to see its maps.";
+const GONE = "These maps are gone: the server was restarted, or newer runs took their place. Run again.";
 
 export class Explorer {
   constructor(node) {
@@ -24,7 +26,7 @@ export class Explorer {
     this.shownPicture = 0;
     this.asked = 0;
     this.listen();
-    this.say(WAITING);
+    this.say(word(WAITING));
   }
 
   // ---- what is kept: choices in the widget (they go into the mask), the rest in the node's properties --------------
@@ -59,7 +61,7 @@ export class Explorer {
     if (!answer?.ok) {
       this.about = null;
       this.clearCanvas();
-      return this.say("These maps are gone: the server was restarted, or newer runs took their place. Run again.");
+      return this.say(word(GONE));
     }
     this.about = await answer.json();
     this.named = this.about.names.length - this.about.background;
@@ -126,14 +128,15 @@ export class Explorer {
     const named = frame.names.length - frame.background;
     drawLive(this.page.canvas, frame, colors, named, preview);
     this.frames = (this.frames ?? 0) + 1;
-    this.say(`Step ${frame.step} of ${frame.steps}: ${frame.names.slice(0, named).join(", ")}`);
+    const { step, steps } = frame;
+    this.say(word("Step {step} of {steps}: {names}", { step, steps, names: frame.names.slice(0, named).join(", ") }));
   }
 
   /** A run has ended, however: no frame of it stays on the screen. */
   settled() {
     if (this.about) return this.draw();
     this.clearCanvas();
-    if (!this.kept.key) this.say(WAITING);
+    if (!this.kept.key) this.say(word(WAITING));
   }
 
   // ---- what is seen -------------------------------------------------------------------------------------------------
@@ -209,10 +212,12 @@ export class Explorer {
     this.page.canvas.setAttribute("aria-label", `${name ?? "Nothing"}: ${percent} of the picture`);
     const old = this.state.strokes.filter((one) => one.key !== this.kept.key).length;
     this.page.keep.hidden = !old;
-    const left = old ? ` ${old} stroke(s) belong to another picture and are not used.` : "";
-    const missing = this.sure > 0 ? "" : ", not in this picture";
-    this.say(name === undefined ? `These maps have no "${this.state.concept}". Choose a concept.${left}`
-      : `${name}${missing}: mask ${percent}.${left}`);
+    const left = old ? word(" {count} stroke(s) belong to another picture and are not used.", { count: old }) : "";
+    const seen = this.sure > 0 ? "{name}: mask {part}." : "{name}, not in this picture: mask {part}.";
+    const found = name === undefined
+      ? word('These maps have no "{name}". Choose a concept.', { name: this.state.concept })
+      : word(seen, { name, part: percent });
+    this.say(found + left);
   }
 
   seriesCount() {
@@ -272,7 +277,7 @@ export class Explorer {
     const sure = about.presence[this.shownPicture];
     [...page.legend.children].forEach((made, at) => {
       made.setAttribute("aria-pressed", at === this.concept);
-      made.title = `${about.names[at]}: presence ${sure[at].toFixed(2)}`;
+      made.title = word("{name}: presence {sure}", { name: about.names[at], sure: sure[at].toFixed(2) });
       made.lastChild.textContent = ` ${sure[at].toFixed(2)}`;
     });
   }

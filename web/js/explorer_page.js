@@ -1,6 +1,7 @@
 // The explorer's controls.
 
 import { element, keepToItself } from "./elements.js";
+import { word } from "./words.js";
 
 const STYLE = `
 .concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box;
@@ -28,9 +29,10 @@ const KEYS = "Click, or left and right: choose a concept. Up and down: the thres
 
 /** label: what is read out, where the row says the rest to those who see it. */
 function slider(name, tip, min, max, step, label = name) {
-  const input = element("input", { type: "range", min, max, step, title: tip, "aria-label": label });
+  const title = word(tip);
+  const input = element("input", { type: "range", min, max, step, title, "aria-label": word(label) });
   const shown = element("span", {}, [""]);
-  return { input, shown, label: element("label", { title: tip }, [name, input, shown]) };
+  return { input, shown, label: element("label", { title }, [word(name), input, shown]) };
 }
 
 /** Everything that is on the node: elements by name. */
@@ -38,10 +40,10 @@ export function makePage() {
   // Nodes 2.0 leaves the wheel to what has the focus inside an element that is marked so.
   const page = { root: element("div", { className: "concept-explorer", "data-capture-wheel": "true" }) };
   page.canvas = element("canvas", { tabIndex: 0, width: 16, height: 16, role: "application",
-    "aria-label": "Concept map", title: KEYS });
-  page.concept = element("select", { title: "Which concept to show", "aria-label": "Concept" });
-  page.view = element("select", { title: "What to show", "aria-label": "View" });
-  for (const [value, text] of Object.entries(VIEWS)) page.view.append(element("option", { value }, [text]));
+    "aria-label": word("Concept map"), title: word(KEYS) });
+  page.concept = element("select", { title: word("Which concept to show"), "aria-label": word("Concept") });
+  page.view = element("select", { title: word("What to show"), "aria-label": word("View") });
+  for (const [value, text] of Object.entries(VIEWS)) page.view.append(element("option", { value }, [word(text)]));
   page.threshold = slider("Threshold", "The share of the competition from which on a place is masked", 0, 1, 0.01);
   page.temperature = slider("Temperature", "Above 1 softens the competition, below 1 sharpens it", -2, 2, 0.05);
   page.firstBlock = slider("Blocks from", "The first block of the model to average", 0, 1, 1);
@@ -50,7 +52,7 @@ export function makePage() {
   page.lastStep = slider("to", "The last step to average", 0, 1, 1, "Steps to");
   page.picture = slider("Picture", "Which picture of the batch", 0, 0, 1);
   page.brush = slider("Brush", "Size of the brush", 0.005, 0.2, 0.005);
-  const button = (text, title) => element("button", { type: "button", title }, [text]);
+  const button = (text, title) => element("button", { type: "button", title: word(title) }, [word(text)]);
   page.add = button("Paint +", "Paint on the picture to add to the mask");
   page.remove = button("Paint -", "Paint on the picture to take from the mask");
   page.undo = button("Undo", "Take back the last stroke");
@@ -60,7 +62,7 @@ export function makePage() {
   page.save = button("Save PNG", "Save what is seen");
   // Until there is a batch, and there are steps, and older strokes.
   page.picture.label.hidden = page.play.hidden = page.keep.hidden = true;
-  page.legend = element("div", { className: "row legend", role: "group", "aria-label": "Concepts" });
+  page.legend = element("div", { className: "row legend", role: "group", "aria-label": word("Concepts") });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
     element("style", {}, [STYLE]),

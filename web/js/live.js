@@ -6,6 +6,7 @@ import { element, keepToItself } from "./elements.js";
 import { drawLive } from "./explorer_draw.js";
 import { ROOT } from "./explorer_node.js";
 import { allNodes, grow, nodeOf } from "./graph.js";
+import { word } from "./words.js";
 
 const LIVE = "ConceptAttention.LiveMaps";
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
@@ -22,7 +23,7 @@ const explorers = () => allNodes().map((node) => node.conceptExplorer).filter(Bo
 /** The canvas in the node that prepared the model: it is made with the first frame, and stays. */
 function canvasOf(node) {
   if (!node.conceptLive) {
-    const canvas = element("canvas", { role: "img", "aria-label": "Concepts while the picture forms" });
+    const canvas = element("canvas", { role: "img", "aria-label": word("Concepts while the picture forms") });
     canvas.style.cssText = "width: 100%; height: 100%; object-fit: contain;";
     const root = keepToItself(element("div", {}, [canvas]));
     const widget = node.addDOMWidget("live_maps", "CONCEPT_LIVE", root, {

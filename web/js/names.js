@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { element, keepToItself } from "./elements.js";
 import { grow, sourceOf } from "./graph.js";
+import { word } from "./words.js";
 
 const READERS = ["ConceptAttention", "ConceptAttentionMask", "ConceptAttentionSegmentation",
   "ConceptAttentionHeatmap", "ConceptAttentionBoxes"];
@@ -34,7 +35,7 @@ function typedNames(node) {
 class Names {
   constructor(node) {
     this.node = node;
-    this.chips = element("div", { className: "chips", role: "group", "aria-label": "Known concepts" });
+    this.chips = element("div", { className: "chips", role: "group", "aria-label": word("Known concepts") });
     this.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
     const root = element("div", { className: "concept-names", "data-capture-wheel": "true" },
       [element("style", {}, [STYLE]), this.chips, this.said]);
@@ -62,7 +63,7 @@ class Names {
     const typed = typedNames(this.node), names = typed.length ? [...new Set(typed)] : Object.keys(this.kept);
     this.chips.replaceChildren(...names.map((name) => {
       const sure = this.kept[name], there = sure === undefined ? "" : ` ${sure.toFixed(2)}`;
-      const title = `Choose ${name}${there && ` (presence${there})`}. With Shift: add it.`;
+      const title = word("Choose {name}. With Shift: add it.", { name });
       const made = element("button", { type: "button", title }, [`${name}${there}`]);
       if (sure < ABSENT) made.className = "absent";
       made.onclick = (event) => this.choose(name, event.shiftKey);
