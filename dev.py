@@ -138,6 +138,7 @@ def demo(options: argparse.Namespace, extra: list[str]) -> int:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines()
             raise Failure(said[-1] if said else "the workflow failed", server.log)
+    print(NEXT, flush=True)
     return 0
 
 
@@ -167,6 +168,11 @@ def test(options: argparse.Namespace, extra: list[str]) -> int:
     pytest = ["pytest", "--import-mode=importlib", "--confcutdir=tests", *([] if chosen else suites), *extra]
     return run_module(pytest, env=env) or bool(failed)
 
+
+NEXT = """
+picture.png is what was made, overlay.png where the concepts are, mask.png one of them, ready for inpainting.
+Next: `python3 dev.py serve` opens ComfyUI with this pack. Take Templates, ComfyUI-ConceptAttention, Demo, and press Run:
+there you point at things, move the threshold and paint. On your own models: README.md, Install."""
 
 CHECKS = {
     "ruff": ["ruff", "check"],

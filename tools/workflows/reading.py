@@ -76,7 +76,9 @@ def plan(
         items.append(Item(concept, "ConceptAttention", inputs, f"Concept Attention: {concept}", (300, 0)))
         items.append(saved(f"heatmap {concept}", (concept, 1), f"Heat map: {concept}"))
     items.append(saved("overlay", (CONCEPTS[0], 2), "Overlay of all concepts"))
-    items.append(Item("mask as image", "MaskToImage", {"mask": (MASKED, 0)}))
+    cut = {"maps": ("apply", 1), "samples": ("sampler", 0), "image": ("decode", 0), "concept": MASKED, "method": "soft"}
+    items.append(Item("cut out", "ConceptAttentionMask", cut, f"Mask of the {MASKED}", (300, 0)))
+    items.append(Item("mask as image", "MaskToImage", {"mask": ("cut out", 0)}))
     items.append(saved("mask", ("mask as image", 0), f"Mask: {MASKED}"))
     items.append(Item("label map", "ConceptAttention", record, "Concept Attention without an image", (300, 0)))
     items.append(saved("labels", ("label map", 2), "Label map of all concepts"))
@@ -92,6 +94,7 @@ def plan(
         {
             "3  Read: one node a concept": [
                 *([concept, f"heatmap {concept}"] for concept in (*CONCEPTS, BACKGROUND)),
+                ["cut out", "mask as image"],
                 ["overlay", "mask"],
                 ["label map", "labels"],
             ],
