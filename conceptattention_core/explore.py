@@ -22,6 +22,10 @@ from torch import Tensor
 from .letters import quoted
 from .maps import ConceptAttentionMaps, select_blocks
 
+THRESHOLD = 0.4
+"""What a new explorer has: with it masks lose little of what is there, and mask little of what is not
+(`tools/benchmarks/masks.py`)."""
+
 MAX_STATE = 64 * 1024
 """Letters of a node's state."""
 
@@ -51,7 +55,7 @@ class View:
     """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1."""
 
     concept: str = ""
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
     first_block: int | None = None
     last_block: int | None = None
     start: float = 0.0
@@ -71,7 +75,7 @@ def parse_state(text: str) -> View:
         strokes = tuple(_stroke(one) for one in data.get("strokes", ()))
         view = View(
             concept=str(data.get("concept", "")),
-            threshold=_number(data, "threshold", 0.5, 0, 1),
+            threshold=_number(data, "threshold", THRESHOLD, 0, 1),
             first_block=_block(data.get("first_block")),
             last_block=_block(data.get("last_block")),
             start=_number(data, "start", 0.0, 0, 1),

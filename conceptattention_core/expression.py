@@ -45,24 +45,48 @@ def parse_expression(text: str, names: Sequence[str]) -> Expression:
     only where the signs could be part of a known name. Case and runs of spaces do not matter.
     Raises ValueError, with the nearest names, on an unknown one, and where an operator has no name behind it.
     """
+    terms = _terms(text, names)
+    return _expression(terms, names) if terms else Expression((0,))
+
+
+def parse_list(text: str, names: Sequence[str]) -> list[Expression]:
+    """Read several expressions with commas between them, each once; an empty text is none.
+
+    Names that hold a comma themselves are known by it, as in `parse_expression`. Raises ValueError as that does.
+    """
+    parts: list[list[tuple[str, str]]] = []
+    for sign, name in _terms(text, names):
+        if sign == ",":
+            parts.append([])
+        parts[-1].append((sign, name))
+    return list(dict.fromkeys(_expression(terms, names) for terms in parts))
+
+
+def _expression(terms: Sequence[tuple[str, str]], names: Sequence[str]) -> Expression:
+    """Terms as of `_terms`: what has a minus is taken away, the rest is a sum, each name once."""
+    found = [(sign == "-", find_concept(name, names)) for sign, name in terms]
+    plus, minus = (tuple(dict.fromkeys(at for taken, at in found if taken == wanted)) for wanted in (False, True))
+    return Expression(plus, minus)
+
+
+def _terms(text: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The names in a text, each with the sign before it: ``+``, ``-`` or ``,``. The first one's is a comma."""
     if " ".join(text.split()) in names:
-        return Expression((find_concept(text, names),))
-    rest = " ".join(plain_text(text, "concept").split()).strip(COMMAS + " ")
-    if not rest:
-        return Expression((0,))
-    terms: dict[str, list[int]] = {"+": [], "-": []}
-    sign = "+"
-    while True:
+        return [(",", text)]
+    rest, sign = " ".join(plain_text(text, "concept").split()).strip(COMMAS + " "), ","
+    terms: list[tuple[str, str]] = []
+    while rest or terms:
         name, rest = _first_name(rest, names)
         if not name:
             raise ValueError(
                 f'`concept` reads "{quoted(text)[1:-1]}": a name is missing. Write names with + or - between them: '
                 "tree + house - door."
             )
-        terms[sign].append(find_concept(name, names))
+        terms.append((sign, name))
         if not rest:
-            return Expression(tuple(dict.fromkeys(terms["+"])), tuple(dict.fromkeys(terms["-"])))
-        sign, rest = "-" if rest[0] == "-" else "+", rest[1:].lstrip(COMMAS + " ")
+            break
+        sign, rest = rest[0] if rest[0] in "+-" else ",", rest[1:].lstrip(COMMAS + " ")
+    return terms
 
 
 def _first_name(text: str, names: Sequence[str]) -> tuple[str, str]:

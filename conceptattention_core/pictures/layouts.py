@@ -12,10 +12,9 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..expression import Expression, combine_shares, parse_expression
+from ..expression import Expression, combine_shares, parse_list
 from ..images import image_batch
 from ..maps import ConceptAttentionMaps, resize_maps
-from ..names import split_names
 from .colormaps import color_map
 from .colors import concept_colors
 from .fonts import make_labels
@@ -54,10 +53,8 @@ def choose_concepts(text: str, maps: ConceptAttentionMaps) -> list[Expression]:
     """The concepts that `text` names, separated by commas, or several as one: ``tree + house, sky``; all where it is
     empty. Raises ValueError with the nearest names on an unknown one.
     """
-    names = [text] if text in maps.concepts else split_names(text, "concept")
-    if not names:
-        return [Expression((index,)) for index in range(len(maps.concepts))]
-    return list(dict.fromkeys(parse_expression(name, maps.concepts) for name in names))
+    chosen = parse_list(text, maps.concepts)
+    return chosen or [Expression((index,)) for index in range(len(maps.concepts))]
 
 
 def combined(shares: Tensor, chosen: Sequence[Expression]) -> Tensor:

@@ -11,23 +11,11 @@ import pytest
 from tools.server.comfy_server import Node
 from tools.server.front_end import fit_view, wait_for_start
 
+from .making import MAKE
+
 pytestmark = pytest.mark.browser
 
-BUILD = """async () => {
-    app.graph.clear();
-    const add = (type, x, y, values = {}) => {
-        const node = LiteGraph.createNode(type);
-        node.pos = [x, y];
-        app.graph.add(node);
-        for (const [name, value] of Object.entries(values)) {
-            node.widgets.find((one) => one.name === name).value = value;
-        }
-        return node;
-    };
-    const link = (from, output, to, input) => {
-        from.connect(from.outputs.findIndex((one) => one.name === output || one.type === output), to,
-                     to.inputs.findIndex((one) => one.name === input));
-    };
+BUILD = "async () => {" + MAKE + """
     const model = add('ConceptAttentionDemoModel', 0, 0);
     const positive = add('CLIPTextEncode', 250, 200, {text: 'boat, sea, sky'});
     const negative = add('CLIPTextEncode', 250, 450, {text: ''});

@@ -8,28 +8,16 @@ import pytest
 
 from tools.server.front_end import fit_view
 
+from .making import MAKE
+
 pytestmark = pytest.mark.browser
 
 READERS = ("Mask", "Segmentation", "Heatmap", "Boxes", "")
-BUILD = """async (readers) => {
-    app.graph.clear();
-    const add = (type, x, y, values = {}) => {
-        const node = LiteGraph.createNode(type);
-        node.pos = [x, y];
-        app.graph.add(node);
-        for (const [name, value] of Object.entries(values)) {
-            node.widgets.find((one) => one.name === name).value = value;
-        }
-        return node;
-    };
-    const link = (from, output, to, input) => {
-        from.connect(from.outputs.findIndex((one) => one.name === output || one.type === output), to,
-                     to.inputs.findIndex((one) => one.name === input));
-    };
+BUILD = "async (readers) => {" + MAKE + """
     const model = add('ConceptAttentionDemoModel', 0, 0);
     const positive = add('CLIPTextEncode', 250, 200, {text: 'boat, sea, sky'});
     const latent = add('EmptySD3LatentImage', 0, 300, {width: 192, height: 160});
-    const apply = add('ConceptAttentionApply', 250, -250, {concepts: 'boat, sea, sky\\nowl'});
+    const apply = add('ConceptAttentionApply', 250, -250, {concepts: 'boat、sea；sky\\nowl'});
     const sampler = add('KSampler', 600, 0, {
         seed: 4, control_after_generate: 'fixed', steps: 12, cfg: 1, sampler_name: 'euler', scheduler: 'simple'});
     const decode = add('VAEDecode', 600, 500);

@@ -101,6 +101,35 @@ def test_odd_questions(core: Any, path: str, status: int) -> None:
     assert ask(core, shown(core), f"/concept_attention/{path}")[0][0] == status
 
 
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ({"concepts": "boat、sea；Sky\n- oak tree", "background": "fog"}, ["boat", "sea", "Sky", "oak tree", "fog"]),
+        ({"concepts": "salt\\, pepper, boat", "background": ""}, ["salt, pepper", "boat"]),
+        ({"concepts": "(boat:1.3)", "background": ""}, None),
+        ({"concepts": "", "background": ""}, None),
+        ({"concepts": 5}, None),
+        ("boat", None),
+        ({"concepts": "boat, " * 20_000, "background": ""}, None),
+    ],
+)
+def test_names_are_read_as_the_node_reads_them(core: Any, typed: Any, wanted: list[str] | None) -> None:
+    module = core("adapters.comfy.routes")
+
+    async def talk() -> tuple[int, bytes]:
+        app, routes = web.Application(), web.RouteTableDef()
+        module.add_routes(app, routes)
+        app.add_routes(routes)
+        async with (
+            TestClient(TestServer(app)) as client,
+            client.post("/concept_attention/names", json=typed) as answer,
+        ):
+            return answer.status, await answer.read()
+
+    status, body = asyncio.run(talk())
+    assert (status, wanted) == (400, None) if wanted is None else json.loads(body) == wanted
+
+
 def test_the_shelf_is_bounded(core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module = core("adapters.comfy.routes")
     shelf, one = module.Shelf(), shown(core)

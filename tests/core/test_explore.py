@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,22 @@ def test_a_key_is_the_same_for_the_same_maps_alone() -> None:
 def test_a_state_that_no_explorer_wrote(text: str) -> None:
     with pytest.raises(ValueError, match="`state` is not what the explorer wrote"):
         parse_state(text)
+
+
+def test_the_page_begins_as_the_node_does() -> None:
+    """Both have defaults of their own, in two languages."""
+    script = (Path(__file__).resolve().parents[2] / "web" / "js" / "explorer_state.js").read_text(encoding="utf-8")
+    written = re.search(r"DEFAULTS = (\{.*?\});", script, re.DOTALL)
+    assert written
+    page = json.loads(re.sub(r"(\w+):", r'"\1":', written[1]).replace("\n", " "))
+    node = View()
+    assert page.pop("strokes") == [] and {name: getattr(node, name) for name in page} == page
+    assert set(page) | {"strokes"} == set(vars(node))
+
+
+def test_no_script_is_large() -> None:
+    for script in (Path(__file__).resolve().parents[2] / "web" / "js").glob("*.js"):
+        assert script.stat().st_size <= 20_000, script.name
 
 
 def test_a_state_is_bounded() -> None:

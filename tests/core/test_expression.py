@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.expression import Expression, combine_shares, parse_expression, winner_mask
+from conceptattention_core.expression import Expression, combine_shares, parse_expression, parse_list, winner_mask
 from conceptattention_core.masks.methods import argmax_mask
 
 NAMES = ("t-shirt", "t", "shirt", "tree", "palm tree", "C++", "tree house", "house", "salt + pepper", "-5 °C", "Tree")
@@ -74,3 +74,28 @@ def test_the_winners_of_a_sum_are_the_union_of_its_winners() -> None:
     assert torch.equal(winner_mask(shares, signs((0, 2))), torch.maximum(one, two))
     assert torch.equal(winner_mask(shares, signs((0, 2), (2,))), one)
     assert torch.equal(winner_mask(shares, signs((0,), (2,))), one)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", []),
+        (" , ", []),
+        ("tree, house", [((0,), ()), ((1,), ())]),
+        ("tree + house - door, sky、tree", [((0, 1), (2,)), ((3,), ()), ((0,), ())]),
+        ("salt, pepper", [((4,), ())]),
+        ("salt, pepper, sky", [((4,), ()), ((3,), ())]),
+        ("sky，SALT, Pepper + C++ - t-shirt；sky", [((3,), ()), ((4, 5), (6,))]),
+        ("house,", [((1,), ())]),
+    ],
+)
+def test_a_list_of_expressions(text: str, wanted: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    """Names that hold signs themselves are known by them, as in one expression."""
+    names = ("tree", "house", "door", "sky", "salt, pepper", "C++", "t-shirt")
+    assert parse_list(text, names) == [Expression(*one) for one in wanted]
+
+
+@pytest.mark.parametrize("text", ["tree +", "tree, + ", "tree - - house", "tree + hause", "+"])
+def test_a_list_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a name is missing|There is no concept"):
+        parse_list(text, ("tree", "house"))

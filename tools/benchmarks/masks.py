@@ -6,6 +6,7 @@ Held-out scenes of the demo model, sampled as `tools.benchmarks.presence` does i
 that are not in it are asked for by Concept Attention Mask, with its defaults but for the method and `min_presence`, and
 the picture as guide. IoU: of present concepts with the scene's own label map. Masked in vain: part of the picture that
 the mask of an absent concept covers; refused: masks of absent concepts that are empty; lost: masks of present ones.
+Then the same of Concept Explorer, by its threshold. `--first` names other scenes: 7000 are those to choose by.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from conceptattention_core.explore import masks_of, stacks
+from conceptattention_core.maps import covered_size
+from conceptattention_core.masks.presence import presence
 from conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from tools.benchmarks.presence import sampled
 from tools.benchmarks.quality import start_comfyui
 
 METHODS = ("soft", "mean", "otsu", "percentile", "threshold", "argmax")
 FLOORS = (0.0, 0.25, 0.5)
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 OFFSET = 5000
 """Scenes of their own: neither presence nor anything else was fitted on them."""
 
@@ -32,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="or set COMFYUI_PATH")
     parser.add_argument("--scenes", type=int, default=60)
+    parser.add_argument("--first", type=int, default=OFFSET, help="the first scene, counted in the held-out ones")
     parser.add_argument("--absent", type=int, default=4, help="nouns to ask for in vain in each scene")
     parser.add_argument("--noise", type=float, default=0.5, help="noise level to start from, 0..1")
     parser.add_argument("--steps", type=int, default=5, help="Euler steps from there to the picture")
@@ -43,28 +48,34 @@ def main() -> None:
     from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT
 
     parts = load_demo_flux()
-    there: dict[tuple[str, float], list[float]] = {(method, floor): [] for method in METHODS for floor in FLOORS}
+    rules = [*((method, floor) for method in METHODS for floor in FLOORS), *(("explorer", one) for one in THRESHOLDS)]
+    there: dict[tuple[str, float], list[float]] = {rule: [] for rule in rules}
     lost, vain = ({key: [] for key in there} for _ in range(2))
     for index in range(options.scenes):
         with torch.inference_mode():
-            maps, one = sampled(parts, HELD_OUT + OFFSET + index, options)
+            maps, one = sampled(parts, HELD_OUT + options.first + index, options)
         picture = torch.from_numpy(one.image.copy()).float()[None] / 255
-        for name in maps.concepts[:-1]:
+        grids, sure = stacks(maps), presence(maps) > 0
+        covered = covered_size((grids.shape[2], grids.shape[3]), maps.image_size, maps.image_size, maps.token_pixels)
+        for number, name in enumerate(maps.concepts[:-1]):
             wanted = torch.from_numpy(one.labels == one.names.index(name) + 1) if name in one.names else None
-            for method in METHODS:
-                recipe = MaskRecipe(name, method=method)
-                for floor in FLOORS:
-                    made = make_mask(maps, replace(recipe, min_presence=floor), picture).mask[0] > 0.5
-                    if wanted is None:
-                        vain[method, floor].append(float(made.float().mean()))
-                    else:
-                        either = (made | wanted).sum()
-                        there[method, floor].append(float((made & wanted).sum() / either))
-                        lost[method, floor].append(float(not made.any()))
+            for method, level in rules:
+                if method == "explorer":
+                    shown = masks_of(grids[:, number], level, sure[:, number], covered, maps.image_size)
+                    made = shown[0] > 0
+                else:
+                    recipe = MaskRecipe(name, method=method, min_presence=level)
+                    made = make_mask(maps, recipe, picture).mask[0] > 0.5
+                if wanted is None:
+                    vain[method, level].append(float(made.float().mean()))
+                else:
+                    there[method, level].append(float((made & wanted).sum() / (made | wanted).sum()))
+                    lost[method, level].append(float(not made.any()))
         print(f"scene {index + 1} of {options.scenes}", file=sys.stderr, end="\r")
     count = len(next(iter(there.values()))), len(next(iter(vain.values())))
     print(f"{options.scenes} held-out scenes, {count[0]} present and {count[1]} absent concepts:\n")
-    print("| method | `min_presence` | IoU, present | lost | masked in vain | refused |\n|---|---|---|---|---|---|")
+    head = ("method", "`min_presence`; explorer: threshold", "IoU, present", "lost", "masked in vain", "refused")
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for (method, floor), values in there.items():
         in_vain, gone = torch.tensor(vain[method, floor]), sum(lost[method, floor]) / len(values)
         print(

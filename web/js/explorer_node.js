@@ -8,10 +8,9 @@ import { listenToHand } from "./explorer_hand.js";
 import { element } from "./elements.js";
 import { makePage } from "./explorer_page.js";
 import { sourceOf } from "./graph.js";
-import { DEFAULTS, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
+import { DEFAULTS, ROOT, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
 import { word } from "./words.js";
 
-export const ROOT = "/concept_attention/";
 const WAITING = "Run the workflow to see its maps.";
 const GONE = "These maps are gone: the server was restarted, or newer runs took their place. Run again.";
 

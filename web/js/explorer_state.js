@@ -1,7 +1,9 @@
 // What an explorer keeps in its widget, and what it means for maps of so many blocks and steps. Pure functions.
 
-export const DEFAULTS = { concept: "", threshold: 0.5, first_block: null, last_block: null, start: 0, end: 1,
+export const DEFAULTS = { concept: "", threshold: 0.4, first_block: null, last_block: null, start: 0, end: 1,
   temperature: 1, strokes: [] };
+
+export const ROOT = "/concept_attention/";
 
 /** Views of one small map after another, by the server's word for them. */
 export const SERIES = { blocks: "block", steps: "step" };

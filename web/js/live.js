@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { element, keepToItself } from "./elements.js";
 import { drawLive } from "./explorer_draw.js";
-import { ROOT } from "./explorer_node.js";
+import { ROOT } from "./explorer_state.js";
 import { allNodes, grow, nodeOf } from "./graph.js";
 import { word } from "./words.js";
 

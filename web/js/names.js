@@ -1,7 +1,9 @@
 // The concepts that a reading node can be asked for, to click on; how surely each is there; what the node has to say.
 
 import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
 import { element, keepToItself } from "./elements.js";
+import { ROOT } from "./explorer_state.js";
 import { grow, sourceOf } from "./graph.js";
 import { word } from "./words.js";
 
@@ -20,16 +22,15 @@ const STYLE = `
 .concept-names .said:empty { display: none; }`;
 const ABSENT = 0.5;
 
-/** Names as they are typed in the node that the maps come from; empty where it is out of sight. */
-function typedNames(node) {
+/** What is typed in the node that the maps come from; null where it is out of sight. */
+function typedIn(node) {
   for (let at = node, hops = 0; at && hops < 20; hops++) {
-    const typed = ["concepts", "background"].map((name) => at.widgets?.find((one) => one.name === name)?.value);
-    if (typed.every((text) => typeof text === "string")) {
-      return typed.flatMap((text) => text.split(/[,;|\n]/)).map((name) => name.trim()).filter(Boolean);
-    }
+    const value = (name) => at.widgets?.find((one) => one.name === name)?.value;
+    const typed = { concepts: value("concepts"), background: value("background") };
+    if (Object.values(typed).every((text) => typeof text === "string")) return typed;
     at = sourceOf(at, "maps") ?? sourceOf(at, "concept_attention");
   }
-  return [];
+  return null;
 }
 
 class Names {
@@ -59,8 +60,19 @@ class Names {
     for (const wait of [0, 500, 2000]) setTimeout(() => grow(this.node), wait);
   }
 
-  show() {
-    const typed = typedNames(this.node), names = typed.length ? [...new Set(typed)] : Object.keys(this.kept);
+  /** The names that are typed, as the server reads them; those of the last run where nothing can be read. */
+  async names() {
+    const body = JSON.stringify(typedIn(this.node));
+    if (body === "null") return Object.keys(this.kept);
+    if (body !== this.asked?.body) {
+      const answer = await api.fetchApi(`${ROOT}names`, { method: "POST", body }).catch(() => null);
+      this.asked = { body, names: answer?.ok ? await answer.json() : Object.keys(this.kept) };
+    }
+    return this.asked.names;
+  }
+
+  async show() {
+    const names = await this.names();
     this.chips.replaceChildren(...names.map((name) => {
       const sure = this.kept[name], there = sure === undefined ? "" : ` ${sure.toFixed(2)}`;
       const title = word("Choose {name}. With Shift: add it.", { name });

@@ -15,7 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
+from ...concepts import parse_concepts
 from ...explore import View, reading, series, stack
+from ...letters import printable
 from ...maps import ConceptAttentionMaps, covered_size
 from ...masks.presence import presence
 from ...pictures.colormaps import color_map
@@ -97,6 +99,18 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         shelf.set_live(request.query.get("client", "")[:64], request.query.get("on") == "true")
         return web.Response()
 
+    @routes.post("/concept_attention/names")
+    async def names(request: web.Request) -> web.Response:
+        """The names in what is typed in a node, as the node itself would read it."""
+        if (request.content_length or MESSAGE_BYTES) >= MESSAGE_BYTES:
+            raise web.HTTPBadRequest(text="That is more than a node's two fields hold.")
+        try:
+            typed = await request.json()
+            found, _ = parse_concepts(str(typed["concepts"]), str(typed["background"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise web.HTTPBadRequest(text=printable(str(error))) from None
+        return web.json_response(found)
+
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/about")
     async def about(request: web.Request) -> web.Response:
         shown = found(request)
@@ -166,7 +180,8 @@ def view_of(asked: Any) -> View:
     """The view that a query asks for. Raises HTTPBadRequest on numbers out of range."""
     blocks = [number(asked, name, -4096, 4096) if name in asked else None for name in ("first_block", "last_block")]
     start, end = decimal(asked, "start", 0.0, 0, 1), decimal(asked, "end", 1.0, 0, 1)
-    return View("", 0.5, blocks[0], blocks[1], start, end, decimal(asked, "temperature", 1.0, 0.01, 1000))
+    temperature = decimal(asked, "temperature", 1.0, 0.01, 1000)
+    return View(first_block=blocks[0], last_block=blocks[1], start=start, end=end, temperature=temperature)
 
 
 def number(asked: Any, name: str, low: int, high: int) -> int:
