@@ -8,6 +8,8 @@ picture. It is the quantity of DAAM (arXiv 2210.04885), before its softmax over 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -81,3 +83,14 @@ def to_grid(scores: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     alike = all(count == -(-side // factor) for count, side in zip(scores.shape[2:], grid, strict=True))
     covered = tuple(count * factor for count in scores.shape[2:]) if alike else grid
     return interpolate(scores, covered, mode="bilinear", align_corners=False)[..., : grid[0], : grid[1]]
+
+
+def grid_of(count: int, like: tuple[int, int]) -> tuple[int, int]:
+    """The grid ``(h, w)`` of this many tokens: `like` itself, or the one of the nearest proportions.
+
+    Nodes that let a model work on a smaller picture for some steps (Kohya's Deep Shrink) give a level another grid.
+    """
+    if like[0] * like[1] == count:
+        return like
+    sides = [(side, count // side) for side in range(1, count + 1) if count % side == 0]
+    return min(sides, key=lambda side: abs(math.log(side[0] / side[1] * like[1] / like[0])))

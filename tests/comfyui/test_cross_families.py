@@ -275,3 +275,50 @@ def test_beside_daam(core: Any, clip: Any) -> None:
     )
     print(f"rank correlation with DAAM {agreement:.3f}, its heads put together {merged:.3f}, raw scores {alone:.3f}")
     assert merged >= 0.95 and agreement >= 0.85 > alone
+
+
+def patched(kind: str, model: Any) -> Any:
+    """A model behind one of ComfyUI's own nodes that change how a UNet samples."""
+    from comfy_extras import nodes_freelunch, nodes_hypertile, nodes_model_downscale, nodes_pag, nodes_tomesd
+
+    smaller = nodes_model_downscale.PatchModelAddDownscale.execute
+    made = {
+        "half the size": lambda: smaller(model, 1, 2.0, 0.0, 1.0, True, "bicubic", "bicubic"),
+        "two thirds at first": lambda: smaller(model, 1, 1.5, 0.0, 0.7, True, "bicubic", "bicubic"),
+        "FreeU": lambda: nodes_freelunch.FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2),
+        "tiles": lambda: nodes_hypertile.HyperTile.execute(model, 32, 2, 0, False),
+        "merged tokens": lambda: nodes_tomesd.TomePatchModel.execute(model, 0.3),
+        "perturbed": lambda: nodes_pag.PerturbedAttentionGuidance.execute(model, 3.0),
+    }[kind]()
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["half the size", "two thirds at first", "FreeU", "tiles", "merged tokens", "perturbed"]
+)
+def test_nodes_that_change_a_unet(core: Any, kind: str) -> None:
+    """Before Apply and behind it: the picture is theirs, and so are the maps."""
+    base, named, size = unet("SD15", SD15), concepts(core), (18, 26)
+    apply = core("adapters.comfy.sampling").apply_concept_attention
+
+    def run(model: Any) -> Tensor:
+        torch.manual_seed(0)  # of those that draw which tokens to merge
+        return sample(model, 1, size, 7)
+
+    without = run(patched(kind, base))
+    assert not torch.equal(without, run(base)) or kind == "tiles"
+    model, before = apply(patched(kind, base), named, "cross_attention", 0.0, 1.0)
+    made = run(model)
+    assert torch.equal(made, without)
+    other, behind = apply(base, named, "cross_attention", 0.0, 1.0)
+    assert torch.equal(run(patched(kind, other)), without)
+    maps = before.find(made)
+    assert torch.equal(maps.scores, behind.find(made).scores)
+    assert maps.scores.shape[3:] == (CONCEPTS, *size) and maps.scores.isfinite().all() and len(maps.scores) == STEPS
+
+
+def test_a_grid_that_a_node_has_changed(core: Any) -> None:
+    grid_of = core("cross").grid_of
+    assert grid_of(9 * 13, (9, 13)) == (9, 13)
+    for grid, like in (((6, 9), (9, 13)), ((5, 7), (9, 13)), ((32, 48), (64, 96)), ((1, 7), (3, 20))):
+        assert grid_of(grid[0] * grid[1], like) == grid

@@ -281,11 +281,9 @@ def test_an_absent_concept_has_no_mask(pack: dict[str, Any], sockets: Any) -> No
                 assert reader[0].min() == 0 and reader[0].max() == found
 
 
-@pytest.mark.parametrize("name", ("ConceptAttention", *READERS))
+@pytest.mark.parametrize("name", READERS)
 def test_every_reader_reads_both_ways(pack: dict[str, Any], sockets: Any, name: str) -> None:
     """`auto` is `maps.shares("auto")`, by its own blocks; `paper` is what a workflow without the input has."""
-    if name == "ConceptAttentionSave":
-        return
 
     def first(**given: Any) -> Any:
         made = pack[name].execute(**{**sockets[name], **given}).result

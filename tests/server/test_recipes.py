@@ -39,10 +39,7 @@ def run(server: Server, name: str) -> Made:
     graph["mask as image"] = spec
     inputs = {"images": ["mask as image", 0]}
     graph["mask"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": {"title": "mask"}}
-    for node, spec in list(graph.items()):
-        if spec["class_type"] == "VAEDecode":
-            inputs = {"images": [node, 0]}
-            graph[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": spec["_meta"]}
+    graph.show_decoded()
     result = server.run(graph, timeout=300)
     assert result.ok, result.error
     shown = {

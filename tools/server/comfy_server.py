@@ -64,6 +64,13 @@ class Graph(dict[str, Any]):
         }
         return node
 
+    def show_decoded(self) -> None:
+        """Have every decoded picture shown, by a node of its decoder's title: a workflow need not show them all."""
+        for node, spec in list(self.items()):
+            if spec["class_type"] == "VAEDecode":
+                inputs = {"images": [node, 0]}
+                self[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": spec["_meta"]}
+
 
 class Refused(Exception):
     """The server did not accept a workflow. `report` is its answer."""

@@ -74,12 +74,9 @@ def screenshot(page: Page) -> Image.Image:
 
 def pictures(server: Server, api: dict[str, Any], titles: Sequence[str]) -> list[Image.Image]:
     """Run a workflow; what its nodes of these titles show, or begin so. A decoded picture is made to be seen."""
-    seen = dict(api)
-    for node, spec in api.items():
-        if spec["class_type"] == "VAEDecode":
-            inputs = {"images": [node, 0]}
-            seen[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": spec["_meta"]}
-    result = server.run(Graph(seen), timeout=900)
+    seen = Graph(api)
+    seen.show_decoded()
+    result = server.run(seen, timeout=900)
     if not result.ok:
         raise RuntimeError(f"{result.failed_node}: {result.error}")
     drawn = {node: spec["_meta"]["title"] for node, spec in seen.items() if spec["class_type"] != "VAEDecode"}

@@ -42,10 +42,6 @@ class CrossFamily(Family):
         """Image tokens alone are in question here: the prompt's stand in no sequence with them."""
         return Layout(0, count)
 
-    def heads(self, dit: Any, place: Place) -> int:
-        """Heads of a text attention."""
-        raise NotImplementedError
-
     def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a text attention, ``(1, C, H*d)`` each, for concepts ``(1, C, D)`` behind the text path.
 

@@ -11,7 +11,7 @@ from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ....concepts import Concepts
-from ....cross import CrossPass, Place, to_grid
+from ....cross import CrossPass, Place, grid_of, to_grid
 from ..call import Call
 from ..pieces import TextEncoder, template_pieces
 from .base import is_a, placed
@@ -85,11 +85,12 @@ class UNetFamily(CrossFamily):
         return attention.to_k(tokens), attention.to_v(tokens)
 
     def stacked(self, call: Call, concepts: CrossPass, grid: tuple[int, ...]) -> Tensor:
-        """The grid of every level is the latent's, halved and rounded up, level by level."""
+        """The grid of every level is the latent's, halved and rounded up, level by level; or what a node made of it."""
         latent, patch, found = call.x.shape[-2:], self.patch(call.dit), []
         for block, one in enumerate(spatial_transformers(call.dit)):
             scores, side = concepts.block_scores(block), 2**one.halved
-            own = [-(-cells // side) for cells in latent]
+            halved = -(-latent[0] // side), -(-latent[1] // side)
+            own = grid_of(scores.shape[2], halved)
             found.append(to_grid(scores.unflatten(2, own), (grid[0], grid[1]), side // patch).flatten(2))
         return torch.stack(found).cpu()
 
