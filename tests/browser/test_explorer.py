@@ -60,18 +60,25 @@ class Driver:
 
     def ready(self) -> None:
         self.page.evaluate(FIND)
-        self.front_end.until(lambda: self.page.evaluate("() => !!explorer()?.maps"))
+        self.settle()
 
     def run(self) -> Any:
         result = self.front_end.run()
         assert result.ok, result.error
-        self.ready()
-        self.page.wait_for_timeout(500)
+        self.page.evaluate(FIND)
+        (key,) = {shown["explorer"][0] for shown in result.entry["outputs"].values() if "explorer" in shown}
+        self.front_end.until(lambda: self.page.evaluate("() => explorer()?.kept.key") == key)
+        self.settle()
         return result
+
+    def settle(self) -> None:
+        """Wait until all that the explorer asked the server is drawn."""
+        idle = "() => !!explorer()?.maps && explorer().page.canvas.getAttribute('aria-busy') !== 'true'"
+        self.front_end.until(lambda: self.page.evaluate(idle))
 
     def view(self, name: str) -> None:
         self.control("select[aria-label=View]").select_option(name)
-        self.page.wait_for_timeout(400)
+        self.settle()
 
     def control(self, selector: str) -> Any:
         return self.page.locator(f".concept-explorer {selector}").first
@@ -80,7 +87,7 @@ class Driver:
         self.control(f"input[aria-label='{name}']").evaluate(
             "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', {bubbles: true})) }", value
         )
-        self.page.wait_for_timeout(500)
+        self.settle()
 
     def canvas(self) -> np.ndarray:
         """What is on the canvas, ``(H, W, 4)``."""
@@ -192,7 +199,6 @@ def test_every_view_and_the_keyboard(driver: Any, request: pytest.FixtureRequest
     assert driver.state()["concept"] == "sky"
     before = driver.canvas()
     driver.slide("Picture", 1)
-    page.wait_for_timeout(600)
     assert not np.array_equal(driver.canvas(), before)
     driver.control("canvas").focus()
     scale = page.evaluate("() => app.canvas.ds.scale")
@@ -215,7 +221,6 @@ def test_it_survives_a_reload_and_says_when_maps_are_gone(front_end: Any) -> Non
     page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
     fit_view(page)
     driver.ready()
-    page.wait_for_timeout(800)
     assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
 
     # A copy has its own choices; maps that the server no longer has are said to be gone.
@@ -265,7 +270,7 @@ def test_maps_are_live_while_the_picture_forms(front_end: Any) -> None:
         front_end.screenshot("live maps")
     finally:
         page.evaluate(setting, "default")
-    page.wait_for_timeout(500)
+    driver.settle()
     assert driver.said().startswith("boat: mask")  # and at the end the maps themselves are there
 
 

@@ -43,6 +43,17 @@ export class Explorer {
 
   say(text) { this.page.said.textContent = text; }
 
+  /** What the server is asked; the canvas is `aria-busy` until all answers are drawn. */
+  async awaiting(answer) {
+    this.awaited = (this.awaited ?? 0) + 1;
+    this.page.canvas.setAttribute("aria-busy", "true");
+    try {
+      return await answer;
+    } finally {
+      if (!--this.awaited) this.page.canvas.setAttribute("aria-busy", "false");
+    }
+  }
+
   // ---- what the server has ------------------------------------------------------------------------------------------
 
   /** A run has ended: `key` of its maps, and files of its pictures. */
@@ -53,8 +64,12 @@ export class Explorer {
     await this.load();
   }
 
+  load() { return this.awaiting(this.loadAll()); }
+
+  loadMaps() { return this.awaiting(this.loadShares()); }
+
   /** Ask for the maps of the last run again: after a run, and when a saved workflow is opened. */
-  async load() {
+  async loadAll() {
     if (!this.kept.key) return;
     const answer = await api.fetchApi(`${ROOT}${this.kept.key}/about`).catch(() => null);
     if (!answer?.ok) {
@@ -101,7 +116,7 @@ export class Explorer {
   }
 
   /** All concepts' maps as the state reads them; an answer that a later question overtook is dropped. */
-  async loadMaps() {
+  async loadShares() {
     if (!this.about) return;
     const asked = ++this.asked, size = this.about.grid[0] * this.about.grid[1], maps = [];
     try {
@@ -317,12 +332,17 @@ export class Explorer {
     on(page.picture, () => {
       this.shownPicture = value(page.picture);
       this.show();
-      this.loadPicture();
+      this.awaiting(this.loadPicture());
       this.loadMaps();
     });
     page.brush.input.addEventListener("input", () => { page.brush.input.dataset.set = "1"; });
     page.concept.onchange = () => this.set({ concept: page.concept.value });
-    page.view.onchange = () => { this.kept.view = page.view.value; this.changed(); this.loadMaps(); };
+    page.view.onchange = () => {
+      this.kept.view = page.view.value;
+      this.changed();
+      if (SERIES[this.kept.view]) this.loadMaps();
+      else this.draw();
+    };
     const mode = (name) => () => { this.mode = this.mode === name ? "" : name; this.show(); };
     page.add.onclick = mode("add");
     page.remove.onclick = mode("remove");
