@@ -116,7 +116,7 @@ def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int]) -> str:
     """What tells these maps, shown at this size, from all others: the same again after a restart. 32 hex digits."""
     digest = hashlib.blake2b(digest_size=16)
     described = maps.concepts, maps.background_count, maps.blocks, maps.sigmas, maps.image_size, size
-    digest.update(repr(described).encode())
+    digest.update(repr((*described, maps.times) if maps.times else described).encode())
     digest.update(maps.scores.contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
@@ -152,7 +152,7 @@ def stacks(maps: ConceptAttentionMaps) -> np.ndarray:
 
 def stack(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
     """The same of one picture, ``(C, h, w)``."""
-    return stacks(replace(maps, scores=maps.scores[:, :, picture : picture + 1]))[0]
+    return stacks(maps.picture(picture))[0]
 
 
 def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:
@@ -160,14 +160,14 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
 
     by: ``block`` or ``step``. Raises ValueError on another word.
     """
-    one = maps.scores[:, :, picture : picture + 1] / maps.temperature
+    one = maps.picture(picture)
     if by == "block":
-        shares = torch.stack([one[:, at].softmax(dim=2)[:, 0, concept].mean(dim=0) for at in range(one.shape[1])])
+        each = [one.saliency(block, block) for block in one.blocks]
     elif by == "step":
-        chosen = maps.chosen()
-        shares = torch.stack([step[chosen].softmax(dim=2)[:, 0, concept].mean(dim=0) for step in one])
+        each = [replace(one, scores=one.scores[at : at + 1]).saliency() for at in range(len(one.scores))]
     else:
         raise ValueError(f"There are maps by block and by step, not by {quoted(by)}.")
+    shares = torch.stack([shares[0, concept] for shares in each])
     while shares.numel() > most and min(shares.shape[1:]) > 1:
         even = shares[:, : shares.shape[1] // 2 * 2, : shares.shape[2] // 2 * 2]
         shares = reduce(even, "n (h 2) (w 2) -> n h w", "mean")

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
 from .concepts import Concepts
@@ -46,15 +46,17 @@ class Run:
 class Frame:
     """What a model family says about the maps of one run, before it begins.
 
-    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels. The rest as in `ConceptAttentionMaps`.
+    grid: ``(h, w)`` tokens, of a video ``(frames, h, w)``; image_size: ``(H, W)`` pixels. The rest as in
+    `ConceptAttentionMaps`.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     image_size: tuple[int, int]
     token_pixels: int = TOKEN_PIXELS
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    times: tuple[float, ...] = ()
 
 
 @dataclass
@@ -92,13 +94,11 @@ class Recorder:
 
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
-        h, w = self.frame.grid
         if scores.numel() * 4 > self.limit * (scores.shape[1] // self.batch):
             with contextlib.suppress(ValueError):  # none of them was run
                 kept = select_blocks(blocks, *self.frame.default_blocks)
                 blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
-        per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
-        mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
+        mean = reduce(scores, "l (k b) c n -> l b c n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
         if mean.numel() * 4 > self.limit:
             self.skip(
                 f"One step's maps would take {mean.numel() // 2**18} MiB, more than the {self.limit // 2**20} MiB that "
@@ -109,7 +109,7 @@ class Recorder:
         self._steps.add(sigma, mean)
 
     def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
-        """Noise level, blocks and scores ``(blocks, batch, C, h, w)`` of the last evaluation that was recorded."""
+        """Noise level, blocks and scores ``(blocks, batch, C, *grid)`` of the last evaluation that was recorded."""
         return self._latest
 
     def skip(self, reason: str) -> None:
@@ -144,6 +144,7 @@ class Recorder:
             family=self.frame.family,
             default_blocks=self.frame.default_blocks,
             temperature=self.frame.temperature,
+            times=self.frame.times,
         )
         return Run(latents, maps, "", group)
 

@@ -87,7 +87,7 @@ class ConceptAttentionExplorer(io.ComfyNode):
     ) -> io.NodeOutput:
         raw, view = maps_of(maps, samples), parse_state(state)
         size = raw.image_size if image is None else (image.shape[1], image.shape[2])
-        picture = None if image is None else image_batch(image, raw.scores.shape[2], size)
+        picture = None if image is None else image_batch(image, raw.pictures, size)
         key = maps_key(raw, size)
         shelf_of_server().put(key, shown := Shown(raw, size))
         read, there, named = reading(raw, view), presence(raw), len(raw.concepts) - raw.background_count

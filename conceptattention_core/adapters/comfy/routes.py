@@ -38,8 +38,7 @@ class Shown:
 
     @property
     def covered(self) -> tuple[int, int]:
-        grid = (self.maps.scores.shape[-2], self.maps.scores.shape[-1])
-        return covered_size(grid, self.maps.image_size, self.size, self.maps.token_pixels)
+        return covered_size(self.maps.grid, self.maps.image_size, self.size, self.maps.token_pixels)
 
 
 class Shelf:
@@ -120,7 +119,7 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
     async def shares(request: web.Request) -> web.Response:
         """``(count, h, w)`` bytes of some concepts' shares in a picture, as a view reads them."""
         shown, asked = found(request), request.query
-        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.pictures - 1)
         first = number(asked, "from", 0, len(shown.maps.concepts) - 1)
         at_once = concepts_at_once(shown)
         return await answer(lambda: stack(reading(shown.maps, view), picture)[first : first + at_once].tobytes())
@@ -130,7 +129,7 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         """``(n, h, w)`` bytes of a concept, one map a block or a step."""
         shown, asked = found(request), request.query
         concept = number(asked, "concept", 0, len(shown.maps.concepts) - 1)
-        picture = number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        picture = number(asked, "picture", 0, shown.maps.pictures - 1)
         view, by = view_of(asked), asked.get("by", "block")
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
 
@@ -152,7 +151,7 @@ def shelf_of_server() -> Shelf:
 
 def concepts_at_once(shown: Shown) -> int:
     """How many concepts' maps go into one message."""
-    return max(1, MESSAGE_BYTES // (shown.maps.scores.shape[-2] * shown.maps.scores.shape[-1]))
+    return max(1, MESSAGE_BYTES // math.prod(shown.maps.grid))
 
 
 def describe(shown: Shown) -> dict[str, Any]:
@@ -163,10 +162,10 @@ def describe(shown: Shown) -> dict[str, Any]:
         "background": maps.background_count,
         "colors": (colors * 255).round().int().tolist(),
         "heat": (color_map("heat") * 255).round().int().flatten().tolist(),
-        "grid": [maps.scores.shape[-2], maps.scores.shape[-1]],
+        "grid": maps.grid,
         "size": shown.size,
         "covered": shown.covered,
-        "pictures": maps.scores.shape[2],
+        "pictures": maps.pictures,
         "blocks": maps.blocks,
         "default_blocks": maps.default_blocks,
         "steps": len(maps.sigmas),
