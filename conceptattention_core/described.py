@@ -13,13 +13,20 @@ from typing import Any, NoReturn
 
 from .letters import printable, quoted
 
-VERSION = 1
+VERSION = 2
+"""1: pictures; 2: videos, which have an axis of frames, and times."""
 
 MAX_CONCEPTS = 64
 """As many as a run records."""
 
 MAX_NAME = 1000
 """Letters in a name; files of earlier versions hold longer ones than are taken now."""
+
+MAX_FRAMES = 2**14
+"""Pictures of a video: eleven minutes at 24 a second."""
+
+PICTURES_OF_A_FRAME = 32
+"""More than any video model decodes one of its frames to."""
 
 MAX_PIXELS = 2**28
 """Pixels of a picture: 16,384 x 16,384. A mask of that size is 1 GiB."""
@@ -129,25 +136,29 @@ LATER_FIELDS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "family": lambda given, name: _words(_field(given, name), name, 100),
     "default_blocks": lambda given, name: _pair(given, name, -4096, 4095),
     "temperature": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
+    "times": lambda given, name: tuple(_number(value, name, 0, MAX_FRAMES) for value in _list(given, name, MAX_FRAMES)),
 }
-"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so."""
+"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so. Pictures have no times."""
 
 
 def _agree(fields: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
     """Raise ValueError where a file's fields contradict its tensor, or each other."""
     size, token = fields["image_size"], fields.get("token_pixels", 16)
     counts = (len(fields["sigmas"]), len(fields["blocks"]), len(fields["concepts"]))
+    times = fields.get("times", ())
     if (
-        len(shape) != 6
+        len(shape) != (7 if times else 6)
         or dtype != "F32"
         or 0 in shape
         or (shape[0], shape[1], shape[3]) != counts
         or fields["background_count"] >= len(fields["concepts"])
         or size[0] * size[1] > MAX_PIXELS
-        or any(abs(count - math.ceil(side / token)) > 1 for side, count in zip(size, shape[4:], strict=True))
+        or any(abs(count - math.ceil(side / token)) > 1 for side, count in zip(size, shape[-2:], strict=True))
+        or (times and (max(times) > shape[4] - 1 or len(times) > PICTURES_OF_A_FRAME * shape[4]))
     ):
+        pictures = f"{len(times)} pictures" if times else "a picture"
         raise ValueError(
             f"contradicts itself: {dtype} scores of shape {shape} for (steps, blocks, concepts) {counts}, "
-            f"{fields['background_count']} of them background, a picture of {size} in tokens of {token} pixels. Save "
+            f"{fields['background_count']} of them background, {pictures} of {size} in tokens of {token} pixels. Save "
             "it again."
         )

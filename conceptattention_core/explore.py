@@ -129,7 +129,7 @@ def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int], colors: Tensor |
     """
     digest = hashlib.blake2b(digest_size=16)
     described = maps.concepts, maps.background_count, maps.blocks, maps.sigmas, maps.image_size, size
-    digest.update(repr(described).encode())
+    digest.update(repr((*described, maps.times) if maps.times else described).encode())
     digest.update(maps.scores.contiguous().view(-1).numpy().data)
     if colors is not None:
         digest.update(colors.contiguous().view(-1).numpy().data)
@@ -165,9 +165,8 @@ def colors_of(maps: ConceptAttentionMaps, picture: Tensor) -> Tensor:
 
     A concept's map of n * n bytes a token fits into one message; n is at most what other nodes take.
     """
-    grid = (maps.scores.shape[-2], maps.scores.shape[-1])
-    cells = max([1, *(n for n in range(1, CELLS + 1) if n * n * grid[0] * grid[1] <= MESSAGE_BYTES)])
-    return cell_colors(picture, grid, maps.image_size, cells, maps.token_pixels)
+    cells = max([1, *(n for n in range(1, CELLS + 1) if n * n * math.prod(maps.grid) <= MESSAGE_BYTES)])
+    return cell_colors(picture, maps.grid, maps.image_size, cells, maps.token_pixels)
 
 
 def stacks(maps: ConceptAttentionMaps, colors: Tensor | None = None) -> np.ndarray:
@@ -183,8 +182,7 @@ def stacks(maps: ConceptAttentionMaps, colors: Tensor | None = None) -> np.ndarr
 
 def stack(maps: ConceptAttentionMaps, picture: int, colors: Tensor | None = None) -> np.ndarray:
     """The same of one picture, ``(C, h, w)``."""
-    one = replace(maps, scores=maps.scores[:, :, picture : picture + 1])
-    return stacks(one, None if colors is None else colors[picture : picture + 1])[0]
+    return stacks(maps.picture(picture), None if colors is None else colors[picture : picture + 1])[0]
 
 
 def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:
@@ -192,14 +190,14 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
 
     by: ``block`` or ``step``. Raises ValueError on another word.
     """
-    one = maps.scores[:, :, picture : picture + 1] / maps.temperature
+    one = maps.picture(picture)
     if by == "block":
-        shares = torch.stack([one[:, at].softmax(dim=2)[:, 0, concept].mean(dim=0) for at in range(one.shape[1])])
+        each = [one.saliency(block, block) for block in one.blocks]
     elif by == "step":
-        chosen = maps.chosen()
-        shares = torch.stack([step[chosen].softmax(dim=2)[:, 0, concept].mean(dim=0) for step in one])
+        each = [replace(one, scores=one.scores[at : at + 1]).saliency() for at in range(len(one.scores))]
     else:
         raise ValueError(f"There are maps by block and by step, not by {quoted(by)}.")
+    shares = torch.stack([shares[0, concept] for shares in each])
     while shares.numel() > most and min(shares.shape[1:]) > 1:
         even = shares[:, : shares.shape[1] // 2 * 2, : shares.shape[2] // 2 * 2]
         shares = reduce(even, "n (h 2) (w 2) -> n h w", "mean")

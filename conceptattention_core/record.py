@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
 from .concepts import Concepts
@@ -29,16 +29,19 @@ class Run:
     latents: what it gave out, ``(batch, channels, ...)`` on the CPU: the last sample, and the last denoised one.
     maps: what was recorded, or None with the `problem` that a reader has to be told.
     group: the prompt that the run belongs to; a store never drops a run of the newest one.
+    continues: the latent that it began with, where it added no noise: if another run gave it out, both are one run.
     """
 
     latents: tuple[Tensor, ...]
     maps: ConceptAttentionMaps | None
     problem: str
     group: str
+    continues: Tensor | None = None
 
     def bytes(self) -> int:
         """What it keeps in memory."""
-        kept = (*self.latents, *([self.maps.scores] if self.maps else []))
+        begun = () if self.continues is None else (self.continues,)
+        kept = (*self.latents, *begun, *([self.maps.scores] if self.maps else []))
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
@@ -46,15 +49,17 @@ class Run:
 class Frame:
     """What a model family says about the maps of one run, before it begins.
 
-    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels. The rest as in `ConceptAttentionMaps`.
+    grid: ``(h, w)`` tokens, of a video ``(frames, h, w)``; image_size: ``(H, W)`` pixels. The rest as in
+    `ConceptAttentionMaps`.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     image_size: tuple[int, int]
     token_pixels: int = TOKEN_PIXELS
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    times: tuple[float, ...] = ()
 
 
 @dataclass
@@ -92,13 +97,11 @@ class Recorder:
 
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
-        h, w = self.frame.grid
         if scores.numel() * 4 > self.limit * (scores.shape[1] // self.batch):
             with contextlib.suppress(ValueError):  # none of them was run
                 kept = select_blocks(blocks, *self.frame.default_blocks)
                 blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
-        per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
-        mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
+        mean = reduce(scores, "l (k b) c n -> l b c n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
         if mean.numel() * 4 > self.limit:
             self.skip(
                 f"One step's maps would take {mean.numel() // 2**18} MiB, more than the {self.limit // 2**20} MiB that "
@@ -109,7 +112,7 @@ class Recorder:
         self._steps.add(sigma, mean)
 
     def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
-        """Noise level, blocks and scores ``(blocks, batch, C, h, w)`` of the last evaluation that was recorded."""
+        """Noise level, blocks and scores ``(blocks, batch, C, *grid)`` of the last evaluation that was recorded."""
         return self._latest
 
     def skip(self, reason: str) -> None:
@@ -144,6 +147,7 @@ class Recorder:
             family=self.frame.family,
             default_blocks=self.frame.default_blocks,
             temperature=self.frame.temperature,
+            times=self.frame.times,
         )
         return Run(latents, maps, "", group)
 
@@ -174,16 +178,16 @@ class RunStore:
         return sum(run.bytes() for run in self._runs)
 
     def find(self, samples: Tensor) -> ConceptAttentionMaps:
-        """The maps of the run that made this latent, told by its values.
+        """The maps of the run that made this latent, told by its values; of a run in several parts, those of all.
 
         samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
         """
-        wanted = samples.cpu()
-        for run in reversed(self._runs):
-            if any(_same_values(wanted, latent) for latent in run.latents):
-                if run.maps is None:
-                    raise ValueError(run.problem)
-                return run.maps
+        parts = self._parts(samples.cpu(), len(self._runs))
+        if parts:
+            recorded = [run.maps for run in parts if run.maps is not None]
+            if not recorded:
+                raise ValueError(parts[-1].problem)
+            return joined(recorded)
         if not self._runs:
             raise ValueError(
                 "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
@@ -196,6 +200,32 @@ class RunStore:
             "output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
             "change its seed."
         )
+
+    def _parts(self, samples: Tensor, before: int) -> list[Run]:
+        """The run that made a latent, and in front of it those that it continues; of the oldest `before` runs."""
+        for at in reversed(range(before)):
+            run = self._runs[at]
+            if any(_same_values(samples, latent) for latent in run.latents):
+                return [*([] if run.continues is None else self._parts(run.continues, at)), run]
+        return []
+
+
+def joined(parts: list[ConceptAttentionMaps]) -> ConceptAttentionMaps:
+    """The maps of a run in several parts, as Wan 2.2's two models sample it: the steps of all.
+
+    Raises ValueError where the parts were prepared differently.
+    """
+    last = parts[-1]
+    for one in parts:
+        if (one.concepts, one.projection, one.blocks) != (last.concepts, last.projection, last.blocks):
+            raise ValueError(
+                "This run was sampled in parts, and their models were prepared differently, so their maps cannot be "
+                "joined. Give each Apply Concept Attention the same concepts, background and projection."
+            )
+    if len(parts) == 1:
+        return last
+    sigmas = tuple(sigma for one in parts for sigma in one.sigmas)
+    return replace(last, scores=torch.cat([one.scores for one in parts]), sigmas=sigmas)
 
 
 def _same_values(wanted: Tensor, made: Tensor) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .stream import ConceptKeys, TextBlock, concept_block, merge_heads
 
-Projection = Literal["output", "cross_attention", "value"]
+Projection = Literal["output", "cross_attention", "value", "gram"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
 """The spaces that a model with a text stream has. `cross.py` says what models without one have."""
 

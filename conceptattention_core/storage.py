@@ -39,7 +39,7 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
     permissions of any new file; what an earlier save that was killed has left in its folder is removed.
     """
     description = {
-        "version": VERSION,
+        "version": VERSION if maps.times else 1,  # what an earlier version of this package can read, it may
         "concepts": maps.concepts,
         "background_count": maps.background_count,
         "blocks": maps.blocks,
@@ -50,6 +50,7 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "family": maps.family,
         "default_blocks": maps.default_blocks,
         "temperature": maps.temperature,
+        **({"times": maps.times} if maps.times else {}),
     }
     path = Path(path)
     scores = maps.scores.to("cpu", torch.float32).contiguous()

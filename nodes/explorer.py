@@ -96,7 +96,7 @@ class ConceptAttentionExplorer(io.ComfyNode):
     ) -> io.NodeOutput:
         raw, view = maps_of(maps, samples), parse_state(state)
         size = raw.image_size if image is None else (image.shape[1], image.shape[2])
-        picture = None if image is None else image_batch(image, raw.scores.shape[2], size)
+        picture = None if image is None else image_batch(image, raw.pictures, size)
         colors = None if picture is None else colors_of(raw, picture)
         key = maps_key(raw, size, colors)
         shelf_of_server().put(key, shown := Shown(raw, size, colors))

@@ -16,7 +16,7 @@ FLOORS = (
     ("names",),
     ("concepts", "stream", "noise", "images", "described"),
     ("scores", "expression"),
-    ("cross", "reading"),
+    ("cross", "reading", "times"),
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),

@@ -102,8 +102,7 @@ class NoisedForward:
         latent: ``(1, channels, ...)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
         Raises ValueError where another node on the model kept the scores from being read.
         """
-        height, width = latent.shape[-2:]
-        frame = self.family.frame(self.model.model, transformer_of(self.model), (height, width))
+        frame = self.family.frame(self.model.model, transformer_of(self.model), tuple(latent.shape[2:]))
         frame = replace(frame, image_size=image_size)
         recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf), self.attend_to)
         recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")

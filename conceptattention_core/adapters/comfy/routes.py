@@ -42,13 +42,13 @@ class Shown:
 
     @property
     def covered(self) -> tuple[int, int]:
-        grid = (self.maps.scores.shape[-2], self.maps.scores.shape[-1])
-        return covered_size(grid, self.maps.image_size, self.size, self.maps.token_pixels)
+        return covered_size(self.maps.grid, self.maps.image_size, self.size, self.maps.token_pixels)
 
     def grid(self, edges: bool) -> tuple[int, int]:
         """``(h, w)`` of its maps in bytes."""
-        of = self.maps.scores if self.colors is None or not edges else self.colors
-        return of.shape[-2], of.shape[-1]
+        if self.colors is None or not edges:
+            return self.maps.grid
+        return self.colors.shape[-2], self.colors.shape[-1]
 
     def bytes(self) -> int:
         """What it keeps in memory."""
@@ -133,7 +133,7 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
     async def shares(request: web.Request) -> web.Response:
         """``(count, h, w)`` bytes of some concepts' shares in a picture, as a view reads them."""
         shown, asked = found(request), request.query
-        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.pictures - 1)
         first = number(asked, "from", 0, len(shown.maps.concepts) - 1)
         colors, at_once = shown.colors if view.edges else None, concepts_at_once(shown.grid(view.edges))
         chosen = slice(first, first + at_once)
@@ -144,7 +144,7 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         """``(n, h, w)`` bytes of a concept, one map a block or a step."""
         shown, asked = found(request), request.query
         concept = number(asked, "concept", 0, len(shown.maps.concepts) - 1)
-        picture = number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        picture = number(asked, "picture", 0, shown.maps.pictures - 1)
         view, by = view_of(asked), asked.get("by", "block")
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
 
@@ -181,7 +181,7 @@ def describe(shown: Shown) -> dict[str, Any]:
         "cells": shown.grid(edges=True) if shown.colors is not None else None,
         "size": shown.size,
         "covered": shown.covered,
-        "pictures": maps.scores.shape[2],
+        "pictures": maps.pictures,
         "blocks": maps.blocks,
         "default_blocks": maps.default_blocks,
         "steps": len(maps.sigmas),
