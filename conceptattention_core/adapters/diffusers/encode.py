@@ -78,7 +78,7 @@ def prepare_picture(
     context = told[family.prompt_argument]
     like = context[0] if isinstance(context, list) else context
     latent = family.latent(pipe.vae, pictures.to(like.device, pipe.vae.dtype)).to(like)
-    family.inputs(pipe.transformer, latent, 0.0, 1.0)  # what cannot look at a picture says so before any noise
+    family.inputs(pipe.transformer, latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
     return EncodedPicture(latent, told)
 
 
@@ -100,7 +100,7 @@ def read_picture(
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     latent = picture.latent
-    frame = family.frame((latent.shape[2] // 2, latent.shape[3] // 2))
+    frame = family.frame((latent.shape[2] // family.patch, latent.shape[3] // family.patch))
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorders = [
@@ -109,8 +109,8 @@ def read_picture(
         ]
         noise = seeded_noise(latent.shape[1:], seed).to(latent)
         noised = latent + noise_level * (noise - latent)
-        inputs = family.inputs(pipe.transformer, noised, noise_level, guidance_scale)
-        run_blocks(family, pipe.transformer, recorders, **inputs, **picture.prompt)
+        inputs = family.inputs(pipe.transformer, noised, noise_level, guidance_scale, picture.prompt)
+        run_blocks(family, pipe.transformer, recorders, **inputs)
         recorded.append([finished_maps(recorder) for recorder in recorders])
     return [join_steps(seeds_of_one) for seeds_of_one in zip(*recorded, strict=True)]
 

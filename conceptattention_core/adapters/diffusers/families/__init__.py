@@ -8,9 +8,21 @@ from typing import Any
 from torch import nn
 
 from .base import Family
+from .chroma import Chroma
 from .flux import Flux1
+from .flux2 import Flux2
+from .qwen import QwenImage
+from .sd3 import StableDiffusion3
+from .zimage import ZImage
 
-FAMILIES: tuple[Family, ...] = (Flux1(),)
+FAMILIES: tuple[Family, ...] = (
+    Flux1(),
+    Flux2(),
+    StableDiffusion3(),
+    QwenImage(),
+    ZImage(),
+    Chroma(),
+)
 
 
 def find_family(transformer: nn.Module) -> Family | None:

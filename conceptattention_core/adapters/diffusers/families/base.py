@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ....concepts import Caption, Concepts
 from ....maps import LAST_TEN, TOKEN_PIXELS
 from ....record import Frame
-from ....stream import TextBlock
+from ....stream import ModulatedBlock, Modulation, TextBlock
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Family:
     max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
     heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. input_layer: what the picture enters by.
+    patch: latent cells per token, each way, of what `latent` makes.
     prompt_argument: the forward's name for the prompt's tokens.
     steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
     """
@@ -82,6 +83,7 @@ class Family:
     captions: bool = False
     heads_first: bool = False
     input_layer: str = "x_embedder"
+    patch: int = 2
     prompt_argument: str = "encoder_hidden_states"
     steps: int = 28
     cfg: float = 1.0
@@ -133,8 +135,13 @@ class Family:
         """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, channels, h, w)``: the VAE's mean."""
         return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
 
-    def inputs(self, transformer: Any, noised: Tensor, noise_level: float, guidance: float) -> dict[str, Any]:
-        """The transformer's other arguments for a noised latent. Raises ValueError where a picture is not enough."""
+    def inputs(
+        self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
+    ) -> dict[str, Any]:
+        """All of the transformer's arguments for a noised latent. told: what `prompt` returned.
+
+        Raises ValueError where the model needs more than a picture.
+        """
         raise NotImplementedError
 
     def not_needed(self, transformer: Any) -> Sequence[nn.Module]:
@@ -145,7 +152,7 @@ class Family:
         """The text-to-image pipeline for a model whose index file names this one."""
         return self.pipelines[0]
 
-    def call(self, guidance: float, cfg: float) -> dict[str, Any]:
+    def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
         """A pipeline call's arguments for distilled guidance, and real guidance against an empty prompt (1: none)."""
         return {"guidance_scale": cfg}
 
@@ -161,11 +168,6 @@ def named(transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     return {**dict(zip(order, args, strict=False)), **kwargs}
 
 
-def of_pipe(pipe: Any, name: str) -> Any:
-    """A property of a pipeline that it has only while it runs, or None."""
-    return getattr(pipe, name, None)
-
-
 def by_heads(part: Tensor, heads: int) -> Tensor:
     """``(B, N, H*d)`` -> ``(B, H, N, d)``."""
     return rearrange(part, "b n (h d) -> b h n d", h=heads)
@@ -176,7 +178,61 @@ def pack(latent: Tensor) -> Tensor:
     return rearrange(latent, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
 
 
-def rotate_pairs(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotate neighbouring channels. x: ``(B, H, N, d)``; turn: complex ``(N, d / 2)`` or ``(B, 1, N, d / 2)``."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+Rotate = Callable[[Tensor], Tensor]
+"""Query or key, ``(B, H, N, d)``, to their places."""
+
+
+def unmoved(x: Tensor) -> Tensor:
+    """Text without places."""
+    return x
+
+
+def rotation_of_pairs(turn: Tensor) -> Rotate:
+    """Neighbouring channels, turned. turn: complex ``(N, d / 2)`` or ``(B, 1, N, d / 2)``."""
+
+    def rotate(x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+
+    return rotate
+
+
+def text_stream(
+    attention: Any,
+    modulations: tuple[Modulation, Modulation | None],
+    norms: tuple[Any, Any],
+    mlp: Any,
+    fused: bool,
+    normalised: bool = True,
+    rotate: Rotate = unmoved,
+) -> ModulatedBlock:
+    """Point at the text stream of one of diffusers' joint blocks, by its own modules, whatever wraps them.
+
+    modulations: of the attention and of the MLP, if the stream goes on behind it. norms: in front of both.
+    fused: query, key and value come from one linear layer. normalised: query and key are.
+    """
+
+    def qkv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if fused:
+            parts = attention.to_added_qkv(x).chunk(3, dim=-1)
+        else:
+            parts = (attention.add_q_proj(x), attention.add_k_proj(x), attention.add_v_proj(x))
+        query, key, value = (by_heads(part, attention.heads) for part in parts)
+        if normalised:
+            query, key = attention.norm_added_q(query), attention.norm_added_k(key)
+        return rotate(query), rotate(key), value
+
+    return ModulatedBlock(*modulations, norms[0], norms[1], qkv, attention.to_add_out, mlp)
+
+
+def halves(parts: Sequence[Tensor]) -> tuple[Modulation, Modulation]:
+    """Shift, scale and gate of attention and MLP, each ``(B, 1, D)``."""
+    return Modulation(*parts[:3]), Modulation(*parts[3:])
+
+
+def no_text_encoder(what: str) -> str:
+    """What to say of a pipeline without its text encoder."""
+    return (
+        f"This pipeline has no {what} to encode the concepts with. Load it, or give a `Concepts` object that "
+        "`encode_concepts` made with a pipeline that has one."
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,9 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
 from ....concepts import Caption, Concepts
-from ....stream import ModulatedBlock, Modulation
+from ....stream import ModulatedBlock
 from ..pieces import own_rows, t5_pieces
-from .base import Evaluation, Family, Seen, Start, pack
-
-Rotate = Callable[[Tensor], Tensor]
+from .base import Evaluation, Family, Rotate, Seen, Start, halves, no_text_encoder, pack, text_stream, unmoved
 
 
 class Flux1(Family):
@@ -55,9 +53,10 @@ class Flux1(Family):
         rotate = image_rotation(seen["places"][0].output, seen["text"][0].output.shape[1], evaluation)
 
         def stream(index: int) -> ModulatedBlock:
-            norm = transformer.transformer_blocks[index].norm1_context
+            block = transformer.transformer_blocks[index]
+            norm = block.norm1_context
             modulations = norm.linear(norm.silu(vec))[:, None].chunk(6, dim=-1)
-            return text_stream(transformer.transformer_blocks[index], norm.norm, modulations)
+            return double_block(block, norm.norm, modulations)
 
         return Start(embedded(transformer, concepts, seen), stream, rotate)
 
@@ -78,7 +77,9 @@ class Flux1(Family):
             "txt_ids": txt_ids,
         }
 
-    def inputs(self, transformer: Any, noised: Tensor, noise_level: float, guidance: float) -> dict[str, Any]:
+    def inputs(
+        self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
+    ) -> dict[str, Any]:
         channels = transformer.config.in_channels
         if channels != 4 * noised.shape[1]:
             raise ValueError(
@@ -88,6 +89,7 @@ class Flux1(Family):
         batch, device = len(noised), noised.device
         guided = torch.full((batch,), guidance, device=device) if transformer.config.guidance_embeds else None
         return {
+            **told,
             "hidden_states": pack(noised),
             "timestep": torch.full((batch,), noise_level, device=device, dtype=noised.dtype),
             "img_ids": image_ids((noised.shape[2] // 2, noised.shape[3] // 2)).to(noised),
@@ -97,7 +99,7 @@ class Flux1(Family):
     def not_needed(self, transformer: Any) -> Sequence[nn.Module]:
         return transformer.single_transformer_blocks[:1]
 
-    def call(self, guidance: float, cfg: float) -> dict[str, Any]:
+    def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
         return {
             "guidance_scale": guidance,
             "true_cfg_scale": cfg,
@@ -144,36 +146,7 @@ def embedded(transformer: Any, concepts: Concepts, seen: dict[str, list[Seen]]) 
     return transformer.context_embedder.forward(concepts.embeddings.to(seen["text"][0].args[0]))
 
 
-def unmoved(x: Tensor) -> Tensor:
-    """Text without places: its ids are 0, where the rotary embedding is the identity."""
-    return x
-
-
-def text_stream(
-    block: Any, norm1: nn.Module, modulations: Sequence[Tensor], rotate: Rotate = unmoved
-) -> ModulatedBlock:
-    """Point at the text stream of one of diffusers' double blocks, by its own modules, whatever wraps them.
-
-    modulations: shift, scale, gate of the attention and of the MLP, each ``(B, 1, D)``.
-    """
-    attention = block.attn
-
-    def qkv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if attention.fused_projections:
-            parts = attention.to_added_qkv(x).chunk(3, dim=-1)
-        else:
-            parts = (attention.add_q_proj(x), attention.add_k_proj(x), attention.add_v_proj(x))
-        query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
-        query, key = attention.norm_added_q(query), attention.norm_added_k(key)
-        return rotate(query.transpose(1, 2)), rotate(key.transpose(1, 2)), value.transpose(1, 2)
-
-    halves = Modulation(*modulations[:3]), Modulation(*modulations[3:])
-    return ModulatedBlock(*halves, norm1, block.norm2_context, qkv, attention.to_add_out, block.ff_context)
-
-
-def no_text_encoder(what: str) -> str:
-    """What to say of a pipeline without its text encoder."""
-    return (
-        f"This pipeline has no {what} to encode the concepts with. Load it, or give a `Concepts` object that "
-        "`encode_concepts` made with a pipeline that has one."
-    )
+def double_block(block: Any, norm1: nn.Module, parts: Sequence[Tensor], rotate: Rotate = unmoved) -> ModulatedBlock:
+    """The text stream of a double block, as all of FLUX.1's relatives have it. parts: see `halves`."""
+    norms, fused = (norm1, block.norm2_context), block.attn.fused_projections
+    return text_stream(block.attn, halves(parts), norms, block.ff_context, fused, rotate=rotate)
