@@ -88,7 +88,7 @@ class QwenImage(Family):
             raise ValueError(no_text_encoder("text encoder (`text_encoder`)"))
         dropped = pipe.prompt_template_encode_start_idx
         own = template_pieces(lambda text: pieces(pipe, text), name)
-        return own_rows(rows_of(pipe, name), tuple(at - dropped for at in own))
+        return own_rows(rows_of(pipe, name)[0], tuple(at - dropped for at in own))
 
     def prompt(self, pipe: Any, text: str, count: int, max_sequence_length: int) -> dict[str, Any]:
         return {"encoder_hidden_states": rows_of(pipe, text).expand(count, -1, -1)}
