@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -134,3 +134,18 @@ def pool_tokens(tokens: Tensor, own: Sequence[int], pooling: TokenPooling) -> Te
     """
     pieces = tokens[list(own)].to(torch.float32)
     return {"mean": pieces.mean(dim=0), "first": pieces[0], "last": pieces[-1]}[pooling]
+
+
+def pool_captions(concepts: Concepts, path: Callable[[Tensor], Tensor]) -> Tensor:
+    """Every concept behind a text path, its own rows pooled there: ``(1, C, D)``, on the path's device, in its dtype.
+
+    path: ``(captions, T, width)`` float32 on the CPU -> ``(captions, T or more, D)``. Captions of one length go through
+    it together, so that its weights are read once.
+    """
+    found: dict[int, Tensor] = {}
+    for length in dict.fromkeys(len(one.tokens) for one in concepts.captions):
+        alike = [at for at, one in enumerate(concepts.captions) if len(one.tokens) == length]
+        behind = path(torch.stack([concepts.captions[at].tokens for at in alike]))
+        for at, rows in zip(alike, behind, strict=True):
+            found[at] = pool_tokens(rows, concepts.captions[at].own, concepts.pooling).to(behind.dtype)
+    return torch.stack([found[at] for at in range(len(found))])[None]

@@ -11,7 +11,8 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers.demo import load_demo_pipeline
-from conceptattention_core.adapters.diffusers.encode import encode_latent, image_ids, pack
+from conceptattention_core.adapters.diffusers.families.base import pack
+from conceptattention_core.adapters.diffusers.families.flux import Flux1, image_ids
 from conceptattention_core.evaluate.datasets.scenes.captions import caption
 from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
@@ -65,7 +66,7 @@ def test_velocity_and_pictures(demo: tuple[Any, Any, Any], pipe: Any) -> None:
 
     vae = demo[2]
     pixels = torch.from_numpy(scene(HELD_OUT, 64).image).float()[None] / 255
-    encoded = encode_latent(pipe.vae, 2 * pixels.movedim(-1, 1) - 1)
+    encoded = Flux1().latent(pipe.vae, 2 * pixels.movedim(-1, 1) - 1)
     assert_close(encoded, demo[0].model.process_latent_in(vae.encode(pixels)).float(), atol=2e-2, rtol=1e-2)
     decoded = pipe.vae.decode(encoded / 0.3611 + 0.1159).sample.clamp(-1, 1)
     again = vae.decode(encoded / 0.3611 + 0.1159)

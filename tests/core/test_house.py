@@ -14,7 +14,7 @@ CORE = "conceptattention_core"
 FLOORS = (
     ("letters",),
     ("names",),
-    ("concepts", "stream", "noise", "images", "described"),
+    ("concepts", "pieces", "stream", "noise", "images", "described"),
     ("scores", "expression"),
     ("cross", "reading", "times"),
     ("maps", "steps"),

@@ -250,6 +250,15 @@ def test_concepts_encoded_earlier(make_pipe: Any, paint: Any) -> None:
     assert torch.equal(attention.maps().raw.scores, by_name)
 
 
+def test_every_pipeline_that_is_said_to_be_supported_exists() -> None:
+    import diffusers
+
+    supported = ConceptAttention.supported()
+    assert set(KINDS) <= set(supported["FLUX.1"])
+    for name in (name for names in supported.values() for name in names):
+        assert issubclass(getattr(diffusers, name), diffusers.DiffusionPipeline)
+
+
 def test_clear_errors(make_pipe: Any) -> None:
     pipe = make_pipe()
     with pytest.raises(ValueError, match="nothing to compete"):
@@ -262,8 +271,11 @@ def test_clear_errors(make_pipe: Any) -> None:
             ConceptAttention(pipe, names)
     with pytest.raises(ValueError, match="no projection 'key'"):
         ConceptAttention(pipe, CONCEPTS, projection="key")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"FLUX\.1"):
-        ConceptAttention(type("Other", (), {"transformer": torch.nn.Linear(2, 2)}), CONCEPTS)
+    other = type("FluxKontextishPipeline", (), {"transformer": torch.nn.Linear(2, 2)})()
+    with pytest.raises(ValueError, match=r"its transformer is a Linear.*FLUX\.1.*nearest pipeline is FluxKontextPipe"):
+        ConceptAttention(other, CONCEPTS)
+    with pytest.raises(ValueError, match="does not know the pipeline object"):
+        ConceptAttention(object(), CONCEPTS)
     pipe.text_encoder_2 = None
     with pytest.raises(ValueError, match="no T5"), ConceptAttention(pipe, CONCEPTS):
         pass

@@ -1,4 +1,4 @@
-"""diffusers: maps of a picture that exists already, by one half-noised forward that stops after the double blocks."""
+"""diffusers: maps of a picture that exists already, by one half-noised forward that stops after the family's blocks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from ...concepts import Concepts
 from ...images import Picture, image_batch, picture_tensor
 from ...maps import TOKEN_PIXELS, ConceptAttentionMaps
 from ...noise import require_noise_level, seeded_noise
-from ...record import Frame, Recorder
+from ...record import Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
-from .families.flux import FluxTap, require_flux
+from .families import require_family
+from .families.base import Family
+from .tap import Tap
 
 
-class DoubleBlocksDone(Exception):
-    """Raised in front of the first single block: everything that the maps need is known, the rest is not run."""
+class BlocksDone(Exception):
+    """Raised in front of the first module behind the blocks: all that the maps need is known, the rest is not run."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """What a forward needs, besides noise: latent ``(B, 16, H/8, W/8)``, and the prompt's T5 tokens and pooled text."""
+    """What a forward needs, besides noise: latent ``(B, channels, h, w)``, and its arguments that say the prompt."""
 
     latent: Tensor
-    context: Tensor
-    pooled: Tensor
-    txt_ids: Tensor
+    prompt: dict[str, Any]
 
 
 def encode_picture(
@@ -54,7 +54,7 @@ def encode_picture(
     seeds: Sequence[int],
     size: tuple[int, int] | None,
     guidance_scale: float,
-    max_sequence_length: int,
+    max_sequence_length: int | None,
 ) -> ConceptAttentionMaps:
     """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     picture = prepare_picture(pipe, image, prompt, size, max_sequence_length)
@@ -69,21 +69,17 @@ def prepare_picture(
     image: Picture | Sequence[Picture],
     prompt: str,
     size: tuple[int, int] | None,
-    max_sequence_length: int,
+    max_sequence_length: int | None,
 ) -> EncodedPicture:
     """Encode pictures of one size, and the prompt. For the arguments and errors see `ConceptAttention.encode`."""
-    config: Any = require_flux(pipe.transformer).config
+    family = require_family(pipe)
     pictures = picture_batch(image, size)
-    context, pooled, txt_ids = pipe.encode_prompt(
-        prompt=prompt, prompt_2=prompt, num_images_per_prompt=len(pictures), max_sequence_length=max_sequence_length
-    )
-    latent = encode_latent(pipe.vae, pictures.to(context.device)).to(context)
-    if config.in_channels != 4 * latent.shape[1]:
-        raise ValueError(
-            f"This transformer reads {config.in_channels // 4} latent channels and a picture has "
-            f"{latent.shape[1]}: it is a Fill or Control model, which needs more than a picture. Use a plain FLUX.1."
-        )
-    return EncodedPicture(latent, context, pooled, txt_ids)
+    told = family.prompt(pipe, prompt, len(pictures), max_sequence_length or family.max_sequence_length)
+    context = told[family.prompt_argument]
+    like = context[0] if isinstance(context, list) else context
+    latent = family.latent(pipe.vae, pictures.to(like.device, pipe.vae.dtype)).to(like)
+    family.inputs(pipe.transformer, latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
+    return EncodedPicture(latent, told)
 
 
 @torch.no_grad()
@@ -99,35 +95,22 @@ def read_picture(
 
     noise_level: 0..1. Raises ValueError on a noise level outside of it, or no seed.
     """
-    transformer = require_flux(pipe.transformer)
-    config: Any = transformer.config
+    family = require_family(pipe)
     require_noise_level(noise_level)
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     latent = picture.latent
-    batch, _, height, width = latent.shape
-    grid = (height // 2, width // 2)
-    frame = Frame(grid, (TOKEN_PIXELS * grid[0], TOKEN_PIXELS * grid[1]))
-    device, dtype = latent.device, latent.dtype
-    guidance = torch.full((batch,), guidance_scale, device=device) if config.guidance_embeds else None
+    frame = family.frame((latent.shape[2] // family.patch, latent.shape[3] // family.patch))
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorders = [
-            Recorder(one.concepts, one.projection, batch, frame, (0.0, 1.0), one.attend_to)
+            Recorder(one.concepts, one.projection, len(latent), frame, (0.0, 1.0), one.attend_to)
             for one in readings
         ]
         noise = seeded_noise(latent.shape[1:], seed).to(latent)
-        run_double_blocks(
-            transformer,
-            recorders,
-            hidden_states=pack(latent + noise_level * (noise - latent)),
-            encoder_hidden_states=picture.context,
-            pooled_projections=torch.zeros_like(picture.pooled),
-            timestep=torch.full((batch,), noise_level, device=device, dtype=dtype),
-            img_ids=image_ids(grid).to(device, dtype),
-            txt_ids=picture.txt_ids,
-            guidance=guidance,
-        )
+        noised = latent + noise_level * (noise - latent)
+        inputs = family.inputs(pipe.transformer, noised, noise_level, guidance_scale, picture.prompt)
+        run_blocks(family, pipe.transformer, recorders, **inputs)
         recorded.append([finished_maps(recorder) for recorder in recorders])
     return [join_steps(seeds_of_one) for seeds_of_one in zip(*recorded, strict=True)]
 
@@ -140,25 +123,24 @@ def finished_maps(recorder: Recorder) -> ConceptAttentionMaps:
     return run.maps
 
 
-def run_double_blocks(transformer: nn.Module, recorders: Sequence[Recorder], **inputs: Tensor | None) -> None:
-    """One forward with the concepts, as far as the last double block: two thirds of a Flux.1 forward come after it.
+def run_blocks(family: Family, transformer: nn.Module, recorders: Sequence[Recorder], **inputs: Any) -> None:
+    """One forward with the concepts, as far as the last block: two thirds of a FLUX.1 forward come after it.
 
-    The exception that ends it leaves from a hook in front of the first single block, so that every module that has
-    begun, offloading hooks included, has also ended, up to the transformer itself.
+    The exception that ends it leaves from a hook in front of the next module, so that every module that has begun,
+    offloading hooks included, has also ended, up to the transformer itself.
     """
 
     def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
-        raise DoubleBlocksDone
+        raise BlocksDone
 
-    def tap(recorder: Recorder) -> FluxTap:
-        return FluxTap(flux, recorder.concepts, choose=lambda _: recorder, failed=lambda: None)
+    def tap(recorder: Recorder) -> Tap:
+        return Tap(family, transformer, None, recorder.concepts, choose=lambda _: recorder, failed=lambda: None)
 
-    flux = require_flux(transformer)
     taps = [tap(recorder) for recorder in recorders]
-    stops = [block.register_forward_pre_hook(stop) for block in flux.single_transformer_blocks[:1]]
+    stops = [module.register_forward_pre_hook(stop) for module in family.not_needed(transformer)]
     try:
-        with contextlib.suppress(DoubleBlocksDone):
-            flux(**inputs, return_dict=False)
+        with contextlib.suppress(BlocksDone):
+            transformer(**inputs, return_dict=False)
     finally:
         for one in taps:
             one.remove()
@@ -175,23 +157,6 @@ def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | No
     height, width = (max(TOKEN_PIXELS, side // TOKEN_PIXELS * TOKEN_PIXELS) for side in size or pictures[0].shape[1:3])
     batch = image_batch(torch.cat(pictures), len(pictures), (height, width))
     return 2 * rearrange(batch, "b h w c -> b c h w") - 1
-
-
-def encode_latent(vae: Any, pixels: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, 16, H/8, W/8)``: the VAE's mean, no sample."""
-    latent = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
-    return (latent - vae.config.shift_factor) * vae.config.scaling_factor
-
-
-def pack(latent: Tensor) -> Tensor:
-    """``(B, channels, 2 h, 2 w)`` -> tokens ``(B, h * w, 4 channels)``, each a patch of 2 x 2."""
-    return rearrange(latent, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
-
-
-def image_ids(grid: tuple[int, int]) -> Tensor:
-    """Position ids ``(h * w, 3)`` float32: image number 0, row, column."""
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    return torch.stack((torch.zeros_like(rows), rows, columns), dim=-1).flatten(0, 1).float()
 
 
 def join_steps(maps: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:

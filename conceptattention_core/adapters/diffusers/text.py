@@ -1,4 +1,4 @@
-"""diffusers' text encoders: encode concepts with the pipeline's own T5."""
+"""diffusers' text encoders: encode concepts with the pipeline's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...concepts import Concepts, TokenPooling, pool_tokens
-from ...letters import require_t5_words
+from .families import require_family
 
 
 @torch.no_grad()
@@ -16,32 +16,17 @@ def encode_concepts(
     names: tuple[str, ...],
     background_count: int,
     pooling: TokenPooling = "mean",
-    max_sequence_length: int = 512,
+    max_sequence_length: int | None = None,
 ) -> Concepts:
     """Encode each concept alone, as the paper does, to one vector: ``(1, C, context_dim)``.
 
-    pipe: any Flux pipeline with its text encoders loaded. max_sequence_length: to how many tokens T5 pads; Flux's T5
-    attends to the padding, so use the pipeline call's own value (512 unless you change it).
-    Raises ValueError where the pipeline has no T5, and for a concept that T5 cannot read.
+    pipe: any supported pipeline with its text encoders loaded. max_sequence_length: to how many tokens the text encoder
+    pads; T5 attends to the padding in FLUX.1 and Stable Diffusion 3, so use the pipeline call's own value (by default
+    the pipelines' own default).
+    Raises ValueError where the pipeline lacks its text encoder, and for a concept that it cannot read.
     """
-    if getattr(pipe, "text_encoder_2", None) is None or getattr(pipe, "tokenizer_2", None) is None:
-        raise ValueError(
-            "This pipeline has no T5 (`text_encoder_2`) to encode the concepts with. Load it, or give a `Concepts` "
-            "object that `encode_concepts` made with a pipeline that has one."
-        )
-    own = [_own_pieces(pipe.tokenizer_2, name) for name in names]
-    vectors = []
-    for name, pieces in zip(names, own, strict=True):
-        encoded, *_ = pipe.encode_prompt(prompt=name, prompt_2=name, max_sequence_length=max_sequence_length)
-        vectors.append(pool_tokens(encoded[0].cpu(), pieces, pooling))  # from (T, context_dim)
-    return Concepts(names, background_count, torch.stack(vectors)[None])
-
-
-def _own_pieces(tokenizer: Any, name: str) -> list[int]:
-    """Positions of the concept's own pieces: no padding, no end token, no bare "▁" that stands before a word."""
-    pieces = tokenizer(name).input_ids
-    special = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("▁")}
-    special.discard(tokenizer.unk_token_id)  # what a vocabulary without "▁" answers
-    own = [at for at, piece in enumerate(pieces) if piece not in special]
-    require_t5_words(name, not all(pieces[at] == tokenizer.unk_token_id for at in own))
-    return own
+    family = require_family(pipe)
+    length = max_sequence_length or family.max_sequence_length
+    captions = tuple(family.caption(pipe, name, length) for name in names)
+    vectors = [pool_tokens(one.tokens, one.own, pooling) for one in captions]
+    return Concepts(names, background_count, torch.stack(vectors)[None], captions, pooling)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ....concepts import Concepts, pool_tokens
+from ....concepts import Concepts, pool_captions
 from ....maps import LAST_TEN
 from ....record import Frame
 from ....scores import PROJECTIONS, Projection
@@ -175,15 +174,5 @@ def placed(embeddings: Tensor, call: Call) -> Tensor:
 
 
 def pool_behind(concepts: Concepts, call: Call, path: Callable[[Tensor], Tensor]) -> Tensor:
-    """Every concept behind a text path, its own rows pooled there: ``(1, C, D)``.
-
-    path: ``(captions, T, width)`` -> ``(captions, T or more, D)``. Captions of one length go through it together, so
-    that its weights are read once.
-    """
-    found: dict[int, Tensor] = {}
-    for length in dict.fromkeys(len(one.tokens) for one in concepts.captions):
-        alike = [at for at, one in enumerate(concepts.captions) if len(one.tokens) == length]
-        rows = torch.stack([concepts.captions[at].tokens for at in alike])
-        for at, behind in zip(alike, path(rows.to(device=call.device, dtype=call.dtype)), strict=True):
-            found[at] = pool_tokens(behind, concepts.captions[at].own, concepts.pooling).to(call.dtype)
-    return torch.stack([found[at] for at in range(len(found))])[None]
+    """`pool_captions` on the model's device. path: ``(captions, T, width)`` -> ``(captions, T or more, D)``."""
+    return pool_captions(concepts, lambda rows: path(rows.to(device=call.device, dtype=call.dtype))).to(call.dtype)

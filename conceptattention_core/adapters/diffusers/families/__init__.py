@@ -1,1 +1,77 @@
-"""One file for each family of pipelines."""
+"""The families that the library knows, one file each. A new one is its file and its line in this list."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from .base import Family
+from .chroma import Chroma
+from .flux import Flux1
+from .flux2 import Flux2
+from .qwen import QwenImage
+from .sd3 import StableDiffusion3
+from .zimage import ZImage
+
+FAMILIES: tuple[Family, ...] = (
+    Flux1(),
+    Flux2(),
+    StableDiffusion3(),
+    QwenImage(),
+    ZImage(),
+    Chroma(),
+)
+
+
+def find_family(transformer: nn.Module) -> Family | None:
+    """The family that a transformer belongs to, if the library knows it."""
+    return next((family for family in FAMILIES if family.owns(transformer)), None)
+
+
+def family_of_pipeline(name: str) -> Family:
+    """The family of a pipeline's class, by its name. Raises ValueError for one that is not known."""
+    family = next((family for family in FAMILIES if name in family.pipelines), None)
+    if family is None:
+        raise ValueError(unknown(name))
+    return family
+
+
+def require_family(pipe: Any) -> Family:
+    """The family of a pipeline. Raises ValueError for other pipelines, and for transformers that cannot be read."""
+    transformer = getattr(pipe, "transformer", None)
+    if transformer is None:
+        raise ValueError(unknown(type(pipe).__name__))
+    if hasattr(transformer, "_orig_mod") or any(
+        getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
+    ):
+        raise ValueError(
+            "This transformer is compiled, and compiled code does not call the hooks that Concept Attention reads "
+            "from. Use the uncompiled one: `pipe.transformer = pipe.transformer._orig_mod` undoes torch.compile; "
+            "after `.compile()` or `compile_repeated_blocks()`, load the pipeline again."
+        )
+    family = find_family(transformer)
+    if family is None:
+        raise ValueError(unknown(type(pipe).__name__, type(transformer).__name__))
+    for block in family.blocks(transformer):
+        if None in family.parts(block):
+            kind = type(transformer).__name__
+            raise ValueError(
+                f"This {kind}'s blocks are of class {type(block).__name__}, which does not show its attention as "
+                f"diffusers' own do (`attn.norm_k`, `attn.to_out`), so there is nothing to read. Load the model with "
+                f"diffusers' {family.transformer}."
+            )
+    return family
+
+
+def unknown(pipeline: str, transformer: str = "") -> str:
+    """What to say of a pipeline that no family has: what there is, and what comes nearest."""
+    known = [name for family in FAMILIES for name in family.pipelines]
+    near = difflib.get_close_matches(pipeline, known, n=1, cutoff=0.0)
+    whose = f" (its transformer is a {transformer})" if transformer else ""
+    families = "; ".join(f"{family.name} ({family.pipelines[0]})" for family in FAMILIES)
+    return (
+        f"Concept Attention does not know the pipeline {pipeline}{whose}. It works on these families of diffusers: "
+        f"{families}. The nearest pipeline is {near[0]}. `ConceptAttention.supported()` lists them all."
+    )

@@ -1,281 +1,152 @@
-"""diffusers' Flux transformer: record concept scores while any of its pipelines runs.
-
-Only forward hooks are used, and they look without touching: the attention processors, quantised or LoRA-wrapped linears
-and offloading hooks stay whatever they are, because the values that a block itself computed are read where they pass
-(keys behind `norm_k`, values behind `to_v`, the attention output in front of `to_out`). The transformer carries two
-hooks; all others are added for the length of one evaluation that is to be recorded, and removed at its end.
-"""
+"""FLUX.1: its double blocks, text without places in front of the picture, and a pooled text that concepts lack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from threading import get_ident
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from ....concepts import Concepts
-from ....record import Recorder
-from ....scores import ConceptPass
-from ....stream import ModulatedBlock, Modulation
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one call of the transformer says about itself before it runs.
-
-    sigma: noise level, 1 = pure noise; batch: number of pictures; grid: ``(h, w)`` tokens of the picture.
-    """
-
-    sigma: float
-    batch: int
-    grid: tuple[int, int]
-
-    @classmethod
-    def of(cls, kwargs: dict[str, Any]) -> Evaluation:
-        """Read the transformer's keyword arguments."""
-        return cls(float(kwargs["timestep"].flatten()[0]), len(kwargs["hidden_states"]), token_grid(kwargs["img_ids"]))
+from ....concepts import Caption, Concepts
+from ....stream import ModulatedBlock
+from ..pieces import own_rows, t5_pieces
+from .base import Evaluation, Family, Rotate, Seen, Start, halves, no_text_encoder, pack, text_stream, unmoved
 
 
-def token_grid(img_ids: Tensor) -> tuple[int, int]:
-    """``(h, w)`` of the picture's own tokens, which come first; Kontext's reference images have ids of their own.
+class Flux1(Family):
+    name = "FLUX.1"
+    pipelines = (
+        "FluxPipeline",
+        "FluxImg2ImgPipeline",
+        "FluxInpaintPipeline",
+        "FluxFillPipeline",
+        "FluxControlPipeline",
+        "FluxControlImg2ImgPipeline",
+        "FluxControlInpaintPipeline",
+        "FluxControlNetPipeline",
+        "FluxControlNetImg2ImgPipeline",
+        "FluxControlNetInpaintPipeline",
+        "FluxKontextPipeline",
+        "FluxKontextInpaintPipeline",
+    )
+    transformer = "FluxTransformer2DModel"
 
-    img_ids: ``(N, 3)``, or ``(B, N, 3)`` as older pipelines pass it: image number, row, column. Raises ValueError where
-    they are no grid.
+    def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
+        start, grid = token_grid(given["img_ids"])
+        return Evaluation(float(given["timestep"].flatten()[0]), len(given["hidden_states"]), grid, start=start)
+
+    def watched(self, transformer: Any) -> dict[str, nn.Module]:
+        return {
+            "time": transformer.time_text_embed,
+            "text": transformer.context_embedder,
+            "places": transformer.pos_embed,
+        }
+
+    def begin(
+        self, transformer: Any, concepts: Concepts, seen: dict[str, list[Seen]], evaluation: Evaluation
+    ) -> Start:
+        # time_text_embed(timestep, [guidance,] pooled): the concepts' vector is the same with a zero pooled text.
+        *times, pooled = seen["time"][0].args
+        vec = transformer.time_text_embed.forward(*times, torch.zeros_like(pooled))
+        rotate = image_rotation(seen["places"][0].output, seen["text"][0].output.shape[1], evaluation)
+
+        def stream(index: int) -> ModulatedBlock:
+            block = transformer.transformer_blocks[index]
+            norm = block.norm1_context
+            modulations = norm.linear(norm.silu(vec))[:, None].chunk(6, dim=-1)
+            return double_block(block, norm.norm, modulations)
+
+        return Start(embedded(transformer, concepts, seen), stream, rotate)
+
+    def caption(self, pipe: Any, name: str, max_sequence_length: int) -> Caption:
+        if getattr(pipe, "text_encoder_2", None) is None or getattr(pipe, "tokenizer_2", None) is None:
+            raise ValueError(no_text_encoder("T5 (`text_encoder_2`)"))
+        own = t5_pieces(pipe.tokenizer_2, name)
+        rows, *_ = pipe.encode_prompt(prompt=name, prompt_2=name, max_sequence_length=max_sequence_length)
+        return own_rows(rows[0], own)
+
+    def prompt(self, pipe: Any, text: str, count: int, max_sequence_length: int) -> dict[str, Any]:
+        context, pooled, txt_ids = pipe.encode_prompt(
+            prompt=text, prompt_2=text, num_images_per_prompt=count, max_sequence_length=max_sequence_length
+        )
+        return {
+            "encoder_hidden_states": context,
+            "pooled_projections": torch.zeros_like(pooled),
+            "txt_ids": txt_ids,
+        }
+
+    def inputs(
+        self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
+    ) -> dict[str, Any]:
+        channels = transformer.config.in_channels
+        if channels != 4 * noised.shape[1]:
+            raise ValueError(
+                f"This transformer reads {channels // 4} latent channels and a picture has {noised.shape[1]}: it is a "
+                "Fill or Control model, which needs more than a picture. Use a plain FLUX.1."
+            )
+        batch, device = len(noised), noised.device
+        guided = torch.full((batch,), guidance, device=device) if transformer.config.guidance_embeds else None
+        return {
+            **told,
+            "hidden_states": pack(noised),
+            "timestep": torch.full((batch,), noise_level, device=device, dtype=noised.dtype),
+            "img_ids": image_ids((noised.shape[2] // 2, noised.shape[3] // 2)).to(noised),
+            "guidance": guided,
+        }
+
+    def not_needed(self, transformer: Any) -> Sequence[nn.Module]:
+        return transformer.single_transformer_blocks[:1]
+
+    def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
+        return {
+            "guidance_scale": guidance,
+            "true_cfg_scale": cfg,
+            "negative_prompt": "" if cfg > 1 else None,
+        }
+
+
+def token_grid(img_ids: Tensor) -> tuple[int, tuple[int, int]]:
+    """Where the picture's own tokens begin, and their ``(h, w)``; reference images have ids of their own.
+
+    img_ids: ``(N, 3 or more)``, or ``(B, N, ...)`` as some pipelines pass it: image number, row, column. Raises
+    ValueError where they are no grid.
     """
     ids = (img_ids[0] if img_ids.ndim == 3 else img_ids).detach().float().cpu()
-    own = ids[ids[:, 0] == 0, 1:]
-    h, w = (int(side) + 1 for side in own.amax(dim=0))
+    own = (ids[:, 0] == 0).nonzero().flatten()
+    start = int(own[0])
+    h, w = (int(side) + 1 for side in ids[own, 1:3].amax(dim=0))
     places = torch.cartesian_prod(torch.arange(h), torch.arange(w)).float()
-    if not torch.equal(ids[: h * w, 1:], places) or len(own) != h * w:
+    if not torch.equal(ids[start : start + h * w, 1:3], places) or len(own) != h * w:
         raise ValueError(f"The {len(own)} image tokens are not a full grid of rows and columns: no map can be made.")
-    return h, w
+    return start, (h, w)
 
 
-def require_flux(transformer: nn.Module) -> FluxTransformer2DModel:
-    """The pipeline's transformer, if it is a plain FLUX.1. Raises ValueError for other models, and compiled ones."""
-    if hasattr(transformer, "_orig_mod") or any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
-    ):
-        raise ValueError(
-            "This transformer is compiled, and compiled code does not call the hooks that Concept Attention reads "
-            "from. Use the uncompiled one: `pipe.transformer = pipe.transformer._orig_mod` undoes torch.compile; "
-            "after `.compile()` or `compile_repeated_blocks()`, load the pipeline again."
-        )
-    if not isinstance(transformer, FluxTransformer2DModel):
-        raise ValueError(
-            f"Concept Attention works on FLUX.1 pipelines of diffusers; this one's transformer is a "
-            f"{type(transformer).__name__}."
-        )
-    for block in transformer.transformer_blocks:
-        parts = [getattr(getattr(block, "attn", None), name, None) for name in ("norm_k", "to_out", "norm_added_k")]
-        if None in parts:
-            raise ValueError(
-                f"This {type(transformer).__name__}'s blocks are of class {type(block).__name__}, which does not show "
-                "its attention as diffusers' own do (`attn.norm_k`, `attn.to_out`), so there is nothing to read. Load "
-                "the model with diffusers' FluxTransformer2DModel."
-            )
-    return transformer
+def image_ids(grid: tuple[int, int]) -> Tensor:
+    """Position ids ``(h * w, 3)`` float32: image number 0, row, column."""
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    return torch.stack((torch.zeros_like(rows), rows, columns), dim=-1).flatten(0, 1).float()
 
 
-class FluxTap:
-    """Two hooks on a Flux transformer that send the concepts along with the evaluations that are to be recorded.
-
-    choose: told of every evaluation; returns the recorder to add its scores to, or None. failed: called when an
-    evaluation ended by an exception.
-    """
-
-    def __init__(
-        self,
-        transformer: FluxTransformer2DModel,
-        concepts: Concepts,
-        choose: Callable[[Evaluation], Recorder | None],
-        failed: Callable[[], None],
-    ) -> None:
-        self._transformer = transformer
-        self._concepts = concepts
-        self._choose = choose
-        self._failed = failed
-        self._pass: FluxPass | None = None
-        self._thread: int | None = None
-        self._disturbed = False
-        self._handles = [
-            transformer.register_forward_pre_hook(self._begin, with_kwargs=True),
-            transformer.register_forward_hook(self._end, with_kwargs=True, always_call=True),
-        ]
-
-    def remove(self) -> None:
-        """Take every hook off again."""
-        self._drop_pass()
-        for handle in self._handles:
-            handle.remove()
-
-    def _begin(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._thread is not None:
-            self._disturbed = self._thread != get_ident()
-            if self._disturbed:
-                raise RuntimeError(TWO_THREADS)
-        self._thread = get_ident()
-        self._drop_pass()
-        evaluation = Evaluation.of({**dict(zip(POSITIONAL, args, strict=False)), **kwargs})
-        recorder = self._choose(evaluation)
-        if recorder is not None:
-            self._pass = FluxPass(self._transformer, self._concepts, recorder, evaluation)
-
-    def _end(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if self._thread != get_ident():
-            return  # the other thread's, which was refused
-        disturbed, self._thread, self._disturbed = self._disturbed, None, False
-        if self._pass is not None and not disturbed:
-            self._pass.publish()
-        self._drop_pass()
-        if output is None or disturbed:
-            self._failed()
-        if disturbed:
-            raise RuntimeError(TWO_THREADS)
-
-    def _drop_pass(self) -> None:
-        if self._pass is not None:
-            self._pass.remove()
-            self._pass = None
+def image_rotation(rope: tuple[Tensor, Tensor], text_tokens: int, evaluation: Evaluation) -> Rotate:
+    """To the picture's own places. rope: cosines and sines of text and picture, ``(T + N, d)`` each."""
+    own = slice(text_tokens + evaluation.image.start, text_tokens + evaluation.image.stop)
+    return rotation((rope[0][own], rope[1][own]))
 
 
-TWO_THREADS = (
-    "Two threads call this pipeline at once. They share its scheduler, so that their pictures would disturb each "
-    "other: give each thread a pipeline of its own, or let one wait for the other."
-)
-
-POSITIONAL = (
-    "hidden_states",
-    "encoder_hidden_states",
-    "pooled_projections",
-    "timestep",
-    "img_ids",
-    "txt_ids",
-    "guidance",
-)
-"""Order of the transformer's arguments, for callers that do not name them."""
+def rotation(rope: tuple[Tensor, Tensor]) -> Rotate:
+    """Keys or queries ``(B, H, N, d)`` to the places that these cosines and sines ``(N, d)`` stand for."""
+    declared: Any = rope  # as a tuple of one
+    return lambda x: apply_rotary_emb(x, declared)  # pyright: ignore[reportReturnType]
 
 
-class FluxPass:
-    """One evaluation's hooks: they feed the concept pass and change nothing.
-
-    Modules are asked about concepts only while the transformer runs, so that offloading hooks have its weights in
-    place; a hooked one through its `forward`, which those hooks wrap as well, so that ours does not fire again.
-    """
-
-    def __init__(
-        self, transformer: FluxTransformer2DModel, concepts: Concepts, recorder: Recorder, evaluation: Evaluation
-    ) -> None:
-        self._transformer = transformer
-        self._embeddings = concepts.embeddings
-        self._recorder = recorder
-        self._evaluation = evaluation
-        self._vec: Tensor | None = None
-        self._concepts: ConceptPass | None = None
-        self._rope: tuple[Tensor, Tensor] | None = None
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-        self._handles: list[RemovableHandle] = [
-            transformer.time_text_embed.register_forward_hook(self._on_vector),
-            transformer.context_embedder.register_forward_hook(self._on_text),
-            transformer.pos_embed.register_forward_hook(self._on_rotation),
-        ]
-        for index, block in enumerate(transformer.transformer_blocks):
-            self._handles += self._hook_block(index, block)
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def publish(self) -> None:
-        """Hand the scores over, if every double block was seen."""
-        seen = self._concepts.blocks if self._concepts is not None else ()
-        missing = sorted(set(range(len(self._transformer.transformer_blocks))) - set(seen))
-        if self._concepts is None or missing:
-            self._recorder.skip(
-                f"Double block {', '.join(map(str, missing))} did not run at any recorded step: a cache "
-                "(`enable_cache`), or another tool, skipped or replaced it. Turn that off while you record maps."
-            )
-        else:
-            self._recorder.add(self._evaluation.sigma, seen, self._concepts.stacked_scores())
-
-    def _hook_block(self, index: int, block: Any) -> list[RemovableHandle]:
-        attention = block.attn
-        fused = attention.fused_projections
-
-        def on_keys(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            self._keys = output
-
-        def on_values(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            value = output.chunk(3, dim=-1)[2] if fused else output
-            self._values = value.unflatten(-1, (-1, attention.head_dim))
-
-        def on_output(module: nn.Module, args: tuple[Any, ...]) -> None:
-            self._score(index, block, args[0])
-
-        return [
-            attention.norm_k.register_forward_hook(on_keys),
-            (attention.to_qkv if fused else attention.to_v).register_forward_hook(on_values),
-            attention.to_out[0].register_forward_pre_hook(on_output),
-        ]
-
-    @torch.no_grad()
-    def _on_vector(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        """time_text_embed(timestep, [guidance,] pooled): the concepts' vector is the same with a zero pooled text."""
-        *times, pooled = args
-        self._vec = module.forward(*times, torch.zeros_like(pooled))
-
-    @torch.no_grad()
-    def _on_text(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        assert self._vec is not None
-        tokens = module.forward(self._embeddings.to(args[0])).expand(self._evaluation.batch, -1, -1)
-        self._concepts = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to)
-
-    def _on_rotation(self, module: nn.Module, args: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        self._rope = output
-
-    @torch.no_grad()
-    def _score(self, index: int, block: Any, image_output: Tensor) -> None:
-        """image_output: ``(B, image tokens, D)``, before the output projection."""
-        if self._concepts is None or self._vec is None or self._keys is None or self._values is None:
-            return
-        h, w = self._evaluation.grid
-        image = slice(0, h * w)
-        keys: Any = self._keys[:, image]
-        if self._rope is not None:
-            text_tokens = len(self._rope[0]) - self._keys.shape[1]
-            own = slice(text_tokens, text_tokens + h * w)
-            rotation: Any = (self._rope[0][own], self._rope[1][own])  # declared as a tuple of one
-            keys = apply_rotary_emb(keys, rotation, sequence_dim=1)
-        values = self._values[:, image]
-        self._concepts.attend(index, text_stream(block, self._vec), keys.transpose(1, 2), values.transpose(1, 2))
-        self._concepts.score(index, image_output[:, image])
-        self._keys = self._values = None
+def embedded(transformer: Any, concepts: Concepts, seen: dict[str, list[Seen]]) -> Tensor:
+    """Concepts behind the prompt's linear layer, ``(1, C, D)``: pooling before it is the same as behind it."""
+    return transformer.context_embedder.forward(concepts.embeddings.to(seen["text"][0].args[0]))
 
 
-def text_stream(block: Any, vec: Tensor) -> ModulatedBlock:
-    """Point at the text stream of one of diffusers' double blocks, by its own modules, whatever wraps them.
-
-    vec: ``(B, D)``, the modulation vector with a zero pooled text vector.
-    """
-    norm, attention = block.norm1_context, block.attn
-    shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = norm.linear(norm.silu(vec))[:, None].chunk(6, dim=-1)
-    halves = Modulation(shift, scale, gate), Modulation(mlp_shift, mlp_scale, mlp_gate)
-
-    def qkv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if attention.fused_projections:
-            parts = attention.to_added_qkv(x).chunk(3, dim=-1)
-        else:
-            parts = (attention.add_q_proj(x), attention.add_k_proj(x), attention.add_v_proj(x))
-        query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
-        query, key = attention.norm_added_q(query), attention.norm_added_k(key)
-        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-
-    return ModulatedBlock(*halves, norm.norm, block.norm2_context, qkv, attention.to_add_out, block.ff_context)
+def double_block(block: Any, norm1: nn.Module, parts: Sequence[Tensor], rotate: Rotate = unmoved) -> ModulatedBlock:
+    """The text stream of a double block, as all of FLUX.1's relatives have it. parts: see `halves`."""
+    norms, fused = (norm1, block.norm2_context), block.attn.fused_projections
+    return text_stream(block.attn, halves(parts), norms, block.ff_context, fused, rotate=rotate)

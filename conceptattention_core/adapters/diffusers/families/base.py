@@ -1,0 +1,238 @@
+"""What a family of diffusers' models has to say. A family is one file in this folder and one line in `__init__.py`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ....concepts import Caption, Concepts
+from ....maps import LAST_TEN, TOKEN_PIXELS
+from ....record import Frame
+from ....stream import ModulatedBlock, Modulation, TextBlock
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one call of the transformer says about itself before it runs.
+
+    sigma: noise level, 1 = pure noise; batch: number of pictures; grid: ``(h, w)`` tokens of the picture.
+    rows: those of the call's batch that belong to the prompt, where the negative prompt shares it.
+    start: where the picture's own tokens begin in the sequence that a block's `to_k` sees.
+    """
+
+    sigma: float
+    batch: int
+    grid: tuple[int, int]
+    rows: slice = field(default_factory=lambda: slice(None))
+    start: int = 0
+
+    @property
+    def image(self) -> slice:
+        """The picture's own tokens in that sequence."""
+        return slice(self.start, self.start + self.grid[0] * self.grid[1])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call of a module that a family asked to watch. output: None where it has only begun."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the concepts begin an evaluation with.
+
+    tokens: ``(1 or B, C, D)`` behind the text path. stream: each block's text stream, by index.
+    rotate: the picture's keys ``(B, H, N, d)`` to their places.
+    """
+
+    tokens: Tensor
+    stream: Callable[[int], TextBlock]
+    rotate: Callable[[Tensor], Tensor]
+
+
+class Family:
+    """The base of every family: what most of them have in common.
+
+    name: as people call it. pipelines: diffusers' classes, the plain one first. transformer: the class that they share.
+    default_blocks, temperature: what `ConceptAttentionMaps` says of them. block_name: what people call a block.
+    max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
+    captions: it needs a concept's caption, for its place or its text path, not only one vector.
+    heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. input_layer: what the picture enters by.
+    patch: latent cells per token, each way, of what `latent` makes.
+    prompt_argument: the forward's name for the prompt's tokens.
+    steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
+    """
+
+    name: str
+    pipelines: tuple[str, ...]
+    transformer: str
+    default_blocks: tuple[int, int] = LAST_TEN
+    temperature: float = 1.0
+    block_name: str = "Double block"
+    max_sequence_length: int = 512
+    captions: bool = False
+    heads_first: bool = False
+    input_layer: str = "x_embedder"
+    patch: int = 2
+    prompt_argument: str = "encoder_hidden_states"
+    steps: int = 28
+    cfg: float = 1.0
+
+    def owns(self, transformer: nn.Module) -> bool:
+        """Whether this is a transformer of the family; asked by name, as older versions of diffusers lack some."""
+        return any(one.__name__ == self.transformer for one in type(transformer).__mro__)
+
+    def blocks(self, transformer: Any) -> Sequence[Any]:
+        """The blocks that concepts go through."""
+        return transformer.transformer_blocks
+
+    def attention(self, block: Any) -> Any:
+        """A block's attention module."""
+        return block.attn
+
+    def parts(self, block: Any) -> tuple[Any, ...]:
+        """What has to be there for a block to be read, None for what is not."""
+        attention = getattr(block, "attn", None)
+        return tuple(getattr(attention, name, None) for name in ("norm_k", "to_out", "norm_added_k"))
+
+    def fused(self, attention: Any) -> bool:
+        """Whether the block computes query, key and value in one linear layer."""
+        return bool(getattr(attention, "fused_projections", False))
+
+    def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
+        """What a call says. given: the forward's arguments by name; pipe: None where all rows are the prompt's."""
+        raise NotImplementedError
+
+    def watched(self, transformer: Any) -> dict[str, nn.Module]:
+        """Modules in front of the first block whose calls `begin` wants to see, by names of its own."""
+        raise NotImplementedError
+
+    def begin(
+        self, transformer: Any, concepts: Concepts, seen: dict[str, list[Seen]], evaluation: Evaluation
+    ) -> Start:
+        """Bring the concepts in front of the first block. A watched module is called by its `forward`: no hooks."""
+        raise NotImplementedError
+
+    def caption(self, pipe: Any, name: str, max_sequence_length: int) -> Caption:
+        """Encode one concept alone. Raises ValueError where the pipeline or the concept will not do."""
+        raise NotImplementedError
+
+    def prompt(self, pipe: Any, text: str, count: int, max_sequence_length: int) -> dict[str, Any]:
+        """The transformer's arguments that say the prompt, for `count` pictures; a pooled text is zero."""
+        raise NotImplementedError
+
+    def latent(self, vae: Any, pixels: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, channels, h, w)``: the VAE's mean."""
+        return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+
+    def inputs(
+        self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
+    ) -> dict[str, Any]:
+        """All of the transformer's arguments for a noised latent. told: what `prompt` returned.
+
+        Raises ValueError where the model needs more than a picture.
+        """
+        raise NotImplementedError
+
+    def not_needed(self, transformer: Any) -> Sequence[nn.Module]:
+        """The first module behind the blocks, where much is left to do there: a single forward ends in front of it."""
+        return ()
+
+    def loaded_as(self, pipeline: str) -> str:
+        """The text-to-image pipeline for a model whose index file names this one."""
+        return self.pipelines[0]
+
+    def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
+        """A pipeline call's arguments for distilled guidance, and real guidance against an empty prompt (1: none)."""
+        return {"guidance_scale": cfg}
+
+    def frame(self, grid: tuple[int, int]) -> Frame:
+        """What maps of this grid are like."""
+        size = (TOKEN_PIXELS * grid[0], TOKEN_PIXELS * grid[1])
+        return Frame(grid, size, TOKEN_PIXELS, self.name, self.default_blocks, self.temperature)
+
+
+def named(transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A forward's arguments by name; the class is asked, as offloading replaces the instance's own."""
+    order = list(inspect.signature(type(transformer).forward).parameters)[1:]
+    return {**dict(zip(order, args, strict=False)), **kwargs}
+
+
+def by_heads(part: Tensor, heads: int) -> Tensor:
+    """``(B, N, H*d)`` -> ``(B, H, N, d)``."""
+    return rearrange(part, "b n (h d) -> b h n d", h=heads)
+
+
+def pack(latent: Tensor) -> Tensor:
+    """``(B, channels, 2 h, 2 w)`` -> tokens ``(B, h * w, 4 channels)``, each a patch of 2 x 2."""
+    return rearrange(latent, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+
+
+Rotate = Callable[[Tensor], Tensor]
+"""Query or key, ``(B, H, N, d)``, to their places."""
+
+
+def unmoved(x: Tensor) -> Tensor:
+    """Text without places."""
+    return x
+
+
+def rotation_of_pairs(turn: Tensor) -> Rotate:
+    """Neighbouring channels, turned. turn: complex ``(N, d / 2)`` or ``(B, 1, N, d / 2)``."""
+
+    def rotate(x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+
+    return rotate
+
+
+def text_stream(
+    attention: Any,
+    modulations: tuple[Modulation, Modulation | None],
+    norms: tuple[Any, Any],
+    mlp: Any,
+    fused: bool,
+    normalised: bool = True,
+    rotate: Rotate = unmoved,
+) -> ModulatedBlock:
+    """Point at the text stream of one of diffusers' joint blocks, by its own modules, whatever wraps them.
+
+    modulations: of the attention and of the MLP, if the stream goes on behind it. norms: in front of both.
+    fused: query, key and value come from one linear layer. normalised: query and key are.
+    """
+
+    def qkv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if fused:
+            parts = attention.to_added_qkv(x).chunk(3, dim=-1)
+        else:
+            parts = (attention.add_q_proj(x), attention.add_k_proj(x), attention.add_v_proj(x))
+        query, key, value = (by_heads(part, attention.heads) for part in parts)
+        if normalised:
+            query, key = attention.norm_added_q(query), attention.norm_added_k(key)
+        return rotate(query), rotate(key), value
+
+    return ModulatedBlock(*modulations, norms[0], norms[1], qkv, attention.to_add_out, mlp)
+
+
+def halves(parts: Sequence[Tensor]) -> tuple[Modulation, Modulation]:
+    """Shift, scale and gate of attention and MLP, each ``(B, 1, D)``."""
+    return Modulation(*parts[:3]), Modulation(*parts[3:])
+
+
+def no_text_encoder(what: str) -> str:
+    """What to say of a pipeline without its text encoder."""
+    return (
+        f"This pipeline has no {what} to encode the concepts with. Load it, or give a `Concepts` object that "
+        "`encode_concepts` made with a pipeline that has one."
+    )

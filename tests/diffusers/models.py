@@ -1,0 +1,203 @@
+"""Tiny random pipelines of every family but FLUX.1: every part is diffusers' or transformers' own, only small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BatchEncoding,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    T5Config,
+    T5EncoderModel,
+)
+
+WORDS = ["<pad>", "</s>", "<unk>", "a", "the", "on", "cat", "sofa", "dragon", "rock", "light", "house", "background"]
+WORDS += ["ugly", "0", "7", "user", "assistant", "system"]
+MARKS = ["<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
+WORDS += MARKS
+CHAT = (
+    "{% for m in messages %}{{ m.role }} {% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %} : {% endfor %}"
+    "{% if add_generation_prompt %}assistant{% endif %}"
+)
+HEADS: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 32}
+
+
+def tokenizer(side: str = "right") -> PreTrainedTokenizerFast:
+    """One piece a word."""
+    backend = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(word, "isolated") for word in MARKS] + [pre_tokenizers.WhitespaceSplit()]
+    )
+    specials = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=77, padding_side=side, chat_template=CHAT, **specials
+    )
+
+
+def vae(channels: int = 16) -> Any:
+    return diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        latent_channels=channels,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()
+
+
+def t5(width: int = 32) -> Any:
+    return T5EncoderModel(T5Config(vocab_size=32, d_model=width, d_kv=16, d_ff=37, num_layers=1, num_heads=2)).eval()
+
+
+def clip() -> Any:
+    sizes: dict[str, Any] = {"hidden_size": 16, "projection_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=32, eos_token_id=1, intermediate_size=20, **sizes))
+
+
+def qwen3(layers: int) -> Any:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return Qwen3ForCausalLM(Qwen3Config(vocab_size=32, num_hidden_layers=layers, head_dim=8, **sizes)).eval()
+
+
+def qwen25_vl() -> Any:
+    text = {
+        "vocab_size": 32,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    tokens = {"image_token_id": 31, "video_token_id": 30, "vision_start_token_id": 29, "vision_end_token_id": 28}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
+    return Qwen2_5_VLForConditionalGeneration(config).eval()
+
+
+class Processor:
+    """What the Edit pipelines read prompts with; the picture is not looked at."""
+
+    def __call__(self, text: Any, images: Any = None, **more: Any) -> BatchEncoding:
+        return tokenizer()(text, **more)
+
+
+def scheduler() -> Any:
+    return diffusers.FlowMatchEulerDiscreteScheduler()
+
+
+def sd3(kind: str, **sizes: Any) -> Any:
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        num_layers=3,
+        joint_attention_dim=32,
+        caption_projection_dim=64,
+        pooled_projection_dim=32,
+        pos_embed_max_size=16,
+        **{**HEADS, "qk_norm": "rms_norm", "dual_attention_layers": (0, 1), **sizes},
+    )
+    words = tokenizer()
+    texts = {"tokenizer": words, "tokenizer_2": words, "tokenizer_3": words, "text_encoder": clip()}
+    texts |= {"text_encoder_2": clip(), "text_encoder_3": t5()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+
+
+def chroma(kind: str) -> Any:
+    transformer = diffusers.ChromaTransformer2DModel(
+        num_layers=3,
+        num_single_layers=1,
+        joint_attention_dim=32,
+        axes_dims_rope=(8, 12, 12),
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+        **HEADS,
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": t5()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+
+
+def flux2(kind: str) -> Any:
+    klein = "Klein" in kind
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=64,
+        num_layers=3,
+        num_single_layers=1,
+        joint_attention_dim=48,
+        axes_dims_rope=(8, 8, 8, 8),
+        guidance_embeds=not klein,
+        **HEADS,
+    )
+    coder = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=16, norm_num_groups=4
+    ).eval()
+    coder.bn.running_mean.uniform_(-1, 1)
+    coder.bn.running_var.uniform_(0.5, 2)
+    texts = {"tokenizer": tokenizer("right" if klein else "left"), "text_encoder": qwen3(28 if klein else 31)}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=coder, scheduler=scheduler(), **texts)
+    if not klein:
+        pipe.system_message = "system"
+    return pipe
+
+
+def qwen(kind: str) -> Any:
+    transformer = diffusers.QwenImageTransformer2DModel(
+        out_channels=16,
+        num_layers=3,
+        joint_attention_dim=16,
+        axes_dims_rope=(8, 12, 12),
+        zero_cond_t="Plus" in kind,
+        **HEADS,
+    )
+    coder = diffusers.AutoencoderKLQwenImage(base_dim=8, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": qwen25_vl()}
+    if "Edit" in kind:
+        parts["processor"] = Processor()
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=coder, scheduler=scheduler(), **parts)
+    # In this vocabulary, what leads the template is of another length.
+    leading = pipe.prompt_template_encode.partition("{}")[0].replace("<|vision_start|><|image_pad|><|vision_end|>", "")
+    pipe.prompt_template_encode_start_idx = len(tokenizer()(leading).input_ids)
+    return pipe
+
+
+def zimage(kind: str) -> Any:
+    transformer = diffusers.ZImageTransformer2DModel(
+        dim=64,
+        n_layers=3,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 12, 12],
+        axes_lens=[256, 32, 32],
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3(2)}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+
+
+MAKERS = {"StableDiffusion3": sd3, "Chroma": chroma, "Flux2": flux2, "QwenImage": qwen, "ZImage": zimage}
+
+
+def make(kind: str, **sizes: Any) -> Any:
+    """A pipeline of this class, its weights drawn anew and alike."""
+    torch.manual_seed(1)
+    (maker,) = (maker for name, maker in MAKERS.items() if kind.startswith(name))
+    pipe = maker(kind, **sizes)
+    for name, weight in pipe.transformer.named_parameters():
+        if not weight.any():  # what training would begin at zero would hide mistakes
+            torch.nn.init.normal_(weight, std=0.2)
+        assert weight.any(), name
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

@@ -1,0 +1,147 @@
+"""Every family's pipelines: the picture does not change, and the maps are those of the prompt, picture by picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families.qwen import PICTURE
+
+from .models import make
+from .test_generate import CONCEPTS, MASK, PHOTO, state_of
+
+EDGE = 64
+PLACES = {
+    "StableDiffusion3Pipeline": 77,  # behind CLIP's rows
+    "Flux2KleinPipeline": 1,  # behind "user"
+    "Flux2Pipeline": 21,  # at the end of 24, in front of a colon
+    "QwenImagePipeline": 0,  # what leads the template is cut off
+    "QwenImageEditPipeline": 0,
+    "ZImagePipeline": 1,
+    "ChromaPipeline": 0,
+}
+CFG: dict[str, dict[str, Any]] = {
+    "StableDiffusion3Pipeline": {"guidance_scale": 3.0},
+    "Flux2KleinPipeline": {"guidance_scale": 3.0},
+    "QwenImagePipeline": {"true_cfg_scale": 3.0, "negative_prompt": "ugly"},
+    "ZImagePipeline": {"guidance_scale": 2.0},
+    "ChromaPipeline": {"guidance_scale": 3.0},
+}
+NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "ZImage": 0.0, "Chroma": 1.0}
+"""Each family's guidance scale for none."""
+
+FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
+KINDS: dict[str, dict[str, Any]] = {
+    **CFG,
+    "Flux2Pipeline": {},
+    "StableDiffusion3Img2ImgPipeline": FROM,
+    "StableDiffusion3InpaintPipeline": {**FROM, "mask_image": MASK},
+    "ChromaImg2ImgPipeline": FROM,
+    "QwenImageImg2ImgPipeline": FROM,
+    "QwenImageInpaintPipeline": {**FROM, "mask_image": MASK},
+    "QwenImageEditPipeline": {"image": PHOTO, "true_cfg_scale": 1.0},
+    "QwenImageEditPlusPipeline": {"image": [PHOTO, PHOTO], "true_cfg_scale": 3.0, "negative_prompt": "ugly"},
+    "ZImageImg2ImgPipeline": FROM,
+    "ZImageInpaintPipeline": {**FROM, "mask_image": MASK},
+    "Flux2KleinInpaintPipeline": {**FROM, "mask_image": MASK},
+    "Flux2KleinKVPipeline": {"image": PHOTO},
+}
+
+
+def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...] = (0,), **settings: Any) -> Any:
+    """Call a pipeline, small and quick: its pictures as ``(B, H, W, 3)``. seeds: one a picture."""
+    prefix = next((name for name in NONE if type(pipe).__name__.startswith(name)), None)
+    call = {
+        "prompt": prompt,
+        "num_inference_steps": 2,
+        "height": EDGE,
+        "width": EDGE,
+        "max_sequence_length": 24,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": "np",
+        **({"guidance_scale": NONE[prefix]} if prefix else {}),
+        **settings,
+    }
+    if "KV" in type(pipe).__name__:  # which has no guidance at all
+        del call["guidance_scale"]
+    if len(seeds) == 1:
+        call["generator"] = call["generator"][0]
+    return pipe(**call).images
+
+
+def record(pipe: Any, *args: Any, concepts: Any = CONCEPTS, **settings: Any) -> Any:
+    with ConceptAttention(pipe, concepts, max_sequence_length=24) as attention:
+        paint(pipe, *args, **settings)
+    return attention.maps()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_picture_is_the_same_and_the_pipeline_too(kind: str) -> None:
+    pipe = make(kind)
+    plain = paint(pipe, **KINDS[kind])
+    before = state_of(pipe.transformer)
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24) as attention:
+        assert state_of(pipe.transformer) != before
+        inside = paint(pipe, **KINDS[kind])
+    assert np.array_equal(plain, inside) and np.std(plain) > 0
+    assert state_of(pipe.transformer) == before
+    maps = attention.maps().raw
+    assert maps.scores.shape == (2, 3, 1, 3, 4, 4) and maps.image_size == (64, 64)
+    assert 0.3 < maps.sigmas[0] <= 1 and maps.sigmas[1] < maps.sigmas[0]
+    assert kind in ConceptAttention.supported()[maps.family]
+    assert maps.scores.isfinite().all() and (maps.scores.std(dim=(-2, -1)) > 0).all()
+
+
+@pytest.mark.parametrize("kind", CFG)
+def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
+    """The first step sees the same noise with and without the negative prompt, which then leads it elsewhere."""
+    pipe = make(kind)
+    negative = {} if "Klein" in kind else {"negative_prompt": "ugly"}
+    guided = record(pipe, **{**CFG[kind], **negative}).raw.scores
+    alone = record(pipe).raw.scores
+    other = record(pipe, "ugly").raw.scores
+    assert guided.shape == alone.shape == other.shape
+    assert_close(guided[0], alone[0], atol=1e-4, rtol=1e-4)
+    assert (guided[1] - alone[1]).abs().max() > 1e-2 and (other[0] - alone[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", [*CFG, "Flux2Pipeline"])
+def test_several_pictures_are_each_their_own(kind: str) -> None:
+    pipe = make(kind)
+    prompts = ("a cat on the sofa", "a dragon on the rock")
+    settings: dict[str, Any] = {**CFG.get(kind, {}), "width": 96}
+    negative = {"negative_prompt": ["ugly"] * 2} if "QwenImage" in kind else {}
+    maps = record(pipe, list(prompts), seeds=(1, 2, 3, 4), num_images_per_prompt=2, **{**settings, **negative})
+    assert len(maps) == 4 and maps.raw.scores.shape[-2:] == (4, 6)
+    for index in range(4):
+        alone = record(pipe, prompts[index // 2], seeds=(index + 1,), **settings)
+        assert_close(maps[index].raw.scores, alone.raw.scores, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [*CFG, "Flux2Pipeline", "QwenImageEditPipeline"])
+def test_a_concept_is_its_own_pieces(kind: str) -> None:
+    """Row for row what the pipeline makes of the concept as a prompt."""
+    pipe = make(kind)
+    caption = require_family(pipe).caption(pipe, "light house", 24)
+    settings: dict[str, Any] = {"max_sequence_length": 24}
+    if not kind.startswith(("QwenImage", "Flux2")):
+        settings["do_classifier_free_guidance"] = False
+    if kind == "StableDiffusion3Pipeline":
+        settings |= {"prompt_2": "light house", "prompt_3": "light house"}
+    if kind == "QwenImageEditPipeline":
+        pipe = make("QwenImagePipeline")  # a concept has no picture beside it, and this template shows none
+        edit = make(kind)
+        pipe.prompt_template_encode = edit.prompt_template_encode.replace(PICTURE, "")
+        pipe.prompt_template_encode_start_idx = edit.prompt_template_encode_start_idx
+    rows = pipe.encode_prompt(prompt="light house", **settings)[0][0]
+    place = PLACES[kind]
+    assert caption.position == place and caption.length == len(rows)
+    own = caption.tokens[list(caption.own)]
+    assert len(own) == 2
+    assert_close(own, rows[place : place + 2], atol=1e-6, rtol=0)
