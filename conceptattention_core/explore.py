@@ -152,7 +152,7 @@ def stacks(maps: ConceptAttentionMaps) -> np.ndarray:
 
 def stack(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
     """The same of one picture, ``(C, h, w)``."""
-    return stacks(replace(maps, scores=maps.scores[:, :, picture : picture + 1]))[0]
+    return stacks(maps.picture(picture))[0]
 
 
 def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:

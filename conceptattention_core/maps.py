@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -34,6 +34,8 @@ class ConceptAttentionMaps:
     projection: the space that the scores were taken in. family: the model family that made them, for people.
     default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
     temperature: the family's own; a reader's temperature multiplies it.
+    features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, h, w)`` float16, the mean
+    over all steps; None where the family has none, and in files of earlier versions.
     """
 
     scores: Tensor
@@ -47,6 +49,13 @@ class ConceptAttentionMaps:
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    features: Tensor | None = None
+
+    def picture(self, index: int) -> ConceptAttentionMaps:
+        """The maps of one picture of the batch."""
+        one = slice(index, index + 1)
+        features = None if self.features is None else self.features[:, one]
+        return replace(self, scores=self.scores[:, :, one], features=features)
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""

@@ -10,6 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from .concepts import Concepts
+from .features import FeatureMean
 from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, select_blocks
 from .scores import Projection
 from .steps import RUN_BYTES, StepScores
@@ -38,7 +39,10 @@ class Run:
 
     def bytes(self) -> int:
         """What it keeps in memory."""
-        kept = (*self.latents, *([self.maps.scores] if self.maps else []))
+        maps = self.maps
+        kept = (*self.latents, *([] if maps is None else [maps.scores]))
+        if maps is not None and maps.features is not None:
+            kept = (*kept, maps.features)
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
@@ -63,8 +67,9 @@ class Recorder:
 
     batch: pictures of the run; sigma_range: the noise levels to record, ``(low, high)``.
     attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
-    limit: bytes that the run's scores may take. Where all steps are more, neighbours share a mean (`steps.py`); where a
-    single one is, only the family's default blocks are kept. The maps tell, by `sigmas` and `blocks`.
+    limit: bytes that the run's scores and features may take. Where all steps are more, neighbours share a mean
+    (`steps.py`); where a single one is, only the family's default blocks are kept, and features are only where they fit
+    beside it. The maps tell, by `sigmas` and `blocks`.
     """
 
     concepts: Concepts
@@ -75,6 +80,7 @@ class Recorder:
     attend_to: ConceptKeys = "both"
     limit: int = RUN_BYTES
     _steps: StepScores = field(init=False)
+    _features: FeatureMean = field(default_factory=FeatureMean)
     _blocks: tuple[int, ...] = ()
     _latest: tuple[float, tuple[int, ...], Tensor] | None = None
     _skipped: str = ""
@@ -87,9 +93,10 @@ class Recorder:
         low, high = self.sigma_range
         return low <= sigma <= high
 
-    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor, features: Tensor | None = None) -> None:
         """Take one evaluation's scores, ``(blocks, k * batch, C, N)``, k prompts being averaged.
 
+        features: ``(blocks, k * batch, N, channels)`` float32, of families that have them.
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
         h, w = self.frame.grid
@@ -97,6 +104,7 @@ class Recorder:
             with contextlib.suppress(ValueError):  # none of them was run
                 kept = select_blocks(blocks, *self.frame.default_blocks)
                 blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
+                features = None if features is None else features[kept]
         per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
         mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
         if mean.numel() * 4 > self.limit:
@@ -105,8 +113,17 @@ class Recorder:
                 "a run may take. Name fewer concepts, or sample fewer or smaller pictures at once."
             )
             return
+        if features is not None:
+            self._keep(rearrange(features, "l (k b) (h w) f -> k l b f h w", b=self.batch, h=h, w=w).mean(dim=0), mean)
         self._blocks, self._latest = blocks, (sigma, blocks, mean)
         self._steps.add(sigma, mean)
+
+    def _keep(self, features: Tensor, scores: Tensor) -> None:
+        """Take an evaluation's features, ``(blocks, batch, channels, h, w)``, where they fit beside its scores."""
+        room = features.numel() * 4
+        if scores.numel() * 4 + room <= self.limit:
+            self._steps.limit = self.limit - room
+            self._features.add(features)
 
     def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
         """Noise level, blocks and scores ``(blocks, batch, C, h, w)`` of the last evaluation that was recorded."""
@@ -126,7 +143,10 @@ class Recorder:
             )
             return Run(latents, None, problem, group)
         scores, sigmas = self._steps.means(release)
-        if not all(step.isfinite().all() for step in scores):
+        features = self._features.mean()
+        if release:
+            self._features = FeatureMean()
+        if not all(step.isfinite().all() for step in scores) or not (features is None or features.isfinite().all()):
             problem = (
                 "The model computed values that are not numbers, so there are no maps (the picture is probably black). "
                 "Load the model in another precision: bf16 instead of fp16."
@@ -144,6 +164,7 @@ class Recorder:
             family=self.frame.family,
             default_blocks=self.frame.default_blocks,
             temperature=self.frame.temperature,
+            features=features,
         )
         return Run(latents, maps, "", group)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, overload
 
@@ -45,7 +45,7 @@ class ConceptMaps:
     def __getitem__(self, index: int) -> ConceptMaps:
         """The maps of one picture of the batch. Raises IndexError past the end."""
         position = range(len(self))[index]
-        return ConceptMaps(replace(self.raw, scores=self.raw.scores[:, :, position : position + 1]))
+        return ConceptMaps(self.raw.picture(position))
 
     def __iter__(self) -> Iterator[ConceptMaps]:
         return (self[index] for index in range(len(self)))

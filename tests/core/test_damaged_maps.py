@@ -38,9 +38,12 @@ DESCRIPTION = {
 RAW = ConceptAttentionMaps(SCORES, ("dragon", "red rock", "background"), 1, (0, 1, 2), (1.0, 0.1 + 0.2), (64, 96))
 
 
-def file_of(description: Any, scores: torch.Tensor = SCORES) -> bytes:
+FEATURES = torch.randn(3, 2, 16, 4, 6, generator=torch.Generator().manual_seed(1)).half()
+
+
+def file_of(description: Any, scores: torch.Tensor = SCORES, **more: torch.Tensor) -> bytes:
     text = description if isinstance(description, str) else json.dumps(description)
-    return save({"scores": scores}, metadata={"concept_attention_maps": text})
+    return save({"scores": scores, **more}, metadata={"concept_attention_maps": text})
 
 
 def refused(path: Path, data: bytes, message: str) -> None:
@@ -53,7 +56,8 @@ def refused(path: Path, data: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "later version"),
+        ({"version": 3}, "later version"),
+        ({"version": 2}, "contradicts itself: no features"),
         ({"version": 1.5}, "version is '1.5', not a whole number"),
         ({"concepts": None}, "concepts is 'None', not a list"),
         ({"concepts": ["dragon", "rock"]}, r"contradicts itself.*\(2, 3, 2\)"),
@@ -109,8 +113,11 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         (file_of(DESCRIPTION, SCORES / 0), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * math.nan), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * 1e35), "not numbers, or beyond"),
+        (file_of(DESCRIPTION, features=FEATURES[:2]), r"contradicts itself.*\(2, 2, 16, 4, 6\)"),
+        (file_of(DESCRIPTION, features=FEATURES.float()), "contradicts itself: F32 features"),
+        (file_of({**DESCRIPTION, "version": 2}, features=FEATURES / 0), "features that are not numbers"),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_files_that_hold_no_maps(tmp_path: Path, data: bytes, message: str) -> None:
     refused(tmp_path / "other.safetensors", data, message)
@@ -129,15 +136,16 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=5) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
     max_leaves=8,
 )
+WHOLE = {**DESCRIPTION, "version": 2}
 CHANGED = st.dictionaries(st.sampled_from(list(DESCRIPTION)), JSON, min_size=1, max_size=3).map(
-    lambda change: file_of({**DESCRIPTION, **change})
+    lambda change: file_of({**WHOLE, **change}, features=FEATURES)
 )
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
     """A good file with bytes overwritten, taken out or put in, or cut off, most often where it describes itself."""
-    data = bytearray(file_of(DESCRIPTION))
+    data = bytearray(file_of(WHOLE, features=FEATURES))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, 700) | st.integers(0, len(data) - 1))
         how = draw(st.sampled_from(["set", "cut", "put", "end"]))

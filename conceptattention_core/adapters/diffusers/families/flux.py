@@ -204,7 +204,8 @@ class FluxPass:
                 "(`enable_cache`), or another tool, skipped or replaced it. Turn that off while you record maps."
             )
         else:
-            self._recorder.add(self._evaluation.sigma, seen, self._concepts.stacked_scores())
+            scores, features = self._concepts.stacked_scores(), self._concepts.stacked_features()
+            self._recorder.add(self._evaluation.sigma, seen, scores, features)
 
     def _hook_block(self, index: int, block: Any) -> list[RemovableHandle]:
         attention = block.attn
