@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .features import CHANNELS
 from .letters import printable, quoted
 
 VERSION = 2
-"""1: pictures; 2: videos, which have an axis of frames, and times."""
+"""1: pictures, and their scores alone; 2: videos, too, which have an axis of frames, and times; and features."""
 
 MAX_CONCEPTS = 64
 """As many as a run records."""
@@ -32,11 +33,15 @@ MAX_PIXELS = 2**28
 """Pixels of a picture: 16,384 x 16,384. A mask of that size is 1 GiB."""
 
 
-def read_description(text: str, shape: Sequence[int], dtype: str) -> dict[str, Any]:
-    """The fields of `ConceptAttentionMaps`, less the scores, that a file's JSON describes.
+Kind = tuple[tuple[int, ...], str]
+"""Of a tensor in a file: its shape, and its dtype by its name in safetensors."""
 
-    shape: of the scores' tensor; dtype: by its name in safetensors. Raises ValueError, without the file's name, where
-    the JSON is none, lacks a field, holds one of another kind or out of its range, or contradicts the tensor.
+
+def read_description(text: str, tensors: dict[str, Kind]) -> dict[str, Any]:
+    """The fields of `ConceptAttentionMaps`, less the tensors, that a file's JSON describes.
+
+    tensors: what the file says of them, by name, `scores` at least. Raises ValueError, without the file's name, where
+    the JSON is none, lacks a field, holds one of another kind or out of its range, or contradicts a tensor.
     """
     try:
         description = json.loads(text, parse_constant=_no_number)
@@ -51,7 +56,9 @@ def read_description(text: str, shape: Sequence[int], dtype: str) -> dict[str, A
         )
     fields = {name: read(description, name) for name, read in FIELDS.items()}
     fields |= {name: read(description, name) for name, read in LATER_FIELDS.items() if name in description}
-    _agree(fields, tuple(shape), dtype)
+    _agree(fields, *tensors["scores"])
+    if "features" in tensors:
+        _agree_features(tensors["scores"][0], *tensors["features"])
     return fields
 
 
@@ -161,4 +168,14 @@ def _agree(fields: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
             f"contradicts itself: {dtype} scores of shape {shape} for (steps, blocks, concepts) {counts}, "
             f"{fields['background_count']} of them background, {pictures} of {size} in tokens of {token} pixels. Save "
             "it again."
+        )
+
+
+def _agree_features(scores: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> None:
+    """Raise ValueError where a file's features are not those of its scores' blocks, pictures and places."""
+    wanted = (scores[1], scores[2], CHANNELS, *scores[4:])
+    if shape != wanted or dtype != "F16":
+        raise ValueError(
+            f"contradicts itself: {dtype} features of shape {shape} beside scores that want F16 {wanted}. Save it "
+            "again."
         )

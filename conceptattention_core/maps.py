@@ -39,6 +39,8 @@ class ConceptAttentionMaps:
     temperature: the family's own; a reader's temperature multiplies it.
     times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
     empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
+    features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, [frames,] h, w)`` float16,
+    the mean over all steps; None where the family has none, and in files of earlier versions.
     """
 
     scores: Tensor
@@ -53,6 +55,7 @@ class ConceptAttentionMaps:
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
     times: tuple[float, ...] = ()
+    features: Tensor | None = None
 
     @property
     def pictures(self) -> int:
@@ -66,13 +69,19 @@ class ConceptAttentionMaps:
 
     def picture(self, index: int) -> ConceptAttentionMaps:
         """The maps of one picture, counted as they are read. Raises IndexError past the end."""
-        position = range(self.pictures)[index]
+        video, at = divmod(range(self.pictures)[index], len(self.times) or 1)
+        scores = self.scores[:, :, video : video + 1]
+        features = None if self.features is None else self.features[:, video : video + 1]
         if not self.times:
-            return replace(self, scores=self.scores[:, :, position : position + 1])
-        video, at = divmod(position, len(self.times))
+            return replace(self, scores=scores, features=features)
         first, last = around(self.times[at], self.scores.shape[4])
-        scores = self.scores[:, :, video : video + 1, :, first : last + 1]
-        return replace(self, scores=scores, times=(self.times[at] - first,))
+        frames = slice(first, last + 1)
+        return replace(
+            self,
+            scores=scores[:, :, :, :, frames],
+            times=(self.times[at] - first,),
+            features=None if features is None else features[:, :, :, frames],
+        )
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""

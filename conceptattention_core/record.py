@@ -10,6 +10,7 @@ from einops import reduce
 from torch import Tensor
 
 from .concepts import Concepts
+from .features import FeatureMean
 from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, select_blocks
 from .scores import Projection
 from .steps import RUN_BYTES, StepScores
@@ -41,7 +42,8 @@ class Run:
     def bytes(self) -> int:
         """What it keeps in memory."""
         begun = () if self.continues is None else (self.continues,)
-        kept = (*self.latents, *begun, *([self.maps.scores] if self.maps else []))
+        maps = () if self.maps is None else (self.maps.scores, self.maps.features)
+        kept = [tensor for tensor in (*self.latents, *begun, *maps) if tensor is not None]
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
@@ -68,8 +70,9 @@ class Recorder:
 
     batch: pictures of the run; sigma_range: the noise levels to record, ``(low, high)``.
     attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
-    limit: bytes that the run's scores may take. Where all steps are more, neighbours share a mean (`steps.py`); where a
-    single one is, only the family's default blocks are kept. The maps tell, by `sigmas` and `blocks`.
+    limit: bytes that the run's scores and features may take. Where all steps are more, neighbours share a mean
+    (`steps.py`); where a single one is, only the family's default blocks are kept, and features are only where they fit
+    beside it. The maps tell, by `sigmas` and `blocks`.
     """
 
     concepts: Concepts
@@ -80,6 +83,7 @@ class Recorder:
     attend_to: ConceptKeys = "both"
     limit: int = RUN_BYTES
     _steps: StepScores = field(init=False)
+    _features: FeatureMean = field(default_factory=FeatureMean)
     _blocks: tuple[int, ...] = ()
     _latest: tuple[float, tuple[int, ...], Tensor] | None = None
     _skipped: str = ""
@@ -92,15 +96,17 @@ class Recorder:
         low, high = self.sigma_range
         return low <= sigma <= high
 
-    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor, features: Tensor | None = None) -> None:
         """Take one evaluation's scores, ``(blocks, k * batch, C, N)``, k prompts being averaged.
 
+        features: ``(blocks, k * batch, N, channels)`` float32, of families that have them.
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
         if scores.numel() * 4 > self.limit * (scores.shape[1] // self.batch):
             with contextlib.suppress(ValueError):  # none of them was run
                 kept = select_blocks(blocks, *self.frame.default_blocks)
                 blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
+                features = None if features is None else features[kept]
         mean = reduce(scores, "l (k b) c n -> l b c n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
         if mean.numel() * 4 > self.limit:
             self.skip(
@@ -108,8 +114,18 @@ class Recorder:
                 "a run may take. Name fewer concepts, or sample fewer or smaller pictures at once."
             )
             return
+        if features is not None:
+            means = reduce(features, "l (k b) n f -> l b f n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
+            self._keep(means, mean)
         self._blocks, self._latest = blocks, (sigma, blocks, mean)
         self._steps.add(sigma, mean)
+
+    def _keep(self, features: Tensor, scores: Tensor) -> None:
+        """Take an evaluation's features, ``(blocks, batch, channels, *grid)``, where they fit beside its scores."""
+        room = features.numel() * 4
+        if scores.numel() * 4 + room <= self.limit:
+            self._steps.limit = self.limit - room
+            self._features.add(features)
 
     def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
         """Noise level, blocks and scores ``(blocks, batch, C, *grid)`` of the last evaluation that was recorded."""
@@ -129,7 +145,10 @@ class Recorder:
             )
             return Run(latents, None, problem, group)
         scores, sigmas = self._steps.means(release)
-        if not all(step.isfinite().all() for step in scores):
+        features = self._features.mean()
+        if release:
+            self._features = FeatureMean()
+        if not all(step.isfinite().all() for step in scores) or not (features is None or features.isfinite().all()):
             problem = (
                 "The model computed values that are not numbers, so there are no maps (the picture is probably black). "
                 "Load the model in another precision: bf16 instead of fp16."
@@ -148,6 +167,7 @@ class Recorder:
             default_blocks=self.frame.default_blocks,
             temperature=self.frame.temperature,
             times=self.frame.times,
+            features=features,
         )
         return Run(latents, maps, "", group)
 
@@ -225,7 +245,19 @@ def joined(parts: list[ConceptAttentionMaps]) -> ConceptAttentionMaps:
     if len(parts) == 1:
         return last
     sigmas = tuple(sigma for one in parts for sigma in one.sigmas)
-    return replace(last, scores=torch.cat([one.scores for one in parts]), sigmas=sigmas)
+    return replace(
+        last, scores=torch.cat([one.scores for one in parts]), sigmas=sigmas, features=_mean_features(parts)
+    )
+
+
+def _mean_features(parts: list[ConceptAttentionMaps]) -> Tensor | None:
+    """The mean over all steps of all parts; None where one has none."""
+    total = 0
+    for one in parts:
+        if one.features is None:
+            return None
+        total = total + one.features.float() * len(one.sigmas)
+    return torch.as_tensor(total / sum(len(one.sigmas) for one in parts)).half()
 
 
 def _same_values(wanted: Tensor, made: Tensor) -> bool:

@@ -120,6 +120,7 @@ def test_picture_is_the_same(core: Any, name: str, dtype: torch.dtype) -> None:
         depth = family.depth(base.model.diffusion_model)
         assert maps.scores.shape == (STEPS, depth, batch, CONCEPTS, *grid) and maps.family == family.name
         assert maps.scores.isfinite().all() and maps.scores.std() > 0
+        assert maps.features.shape == (depth, batch, 16, *grid) and (maps.features.float().std(dim=(3, 4)) > 0).all()
         assert torch.equal(sample(name, model, batch, size, negative), without)
 
 
@@ -170,7 +171,7 @@ def test_maps_of_an_existing_picture(core: Any, name: str) -> None:
 
     whole, early = look(family.depth(base.model.diffusion_model) - 1), look(0)
     assert whole.scores.isfinite().all() and whole.scores.std() > 0 and early.blocks == (0,)
-    assert torch.equal(early.scores, whole.scores[:, :1])
+    assert torch.equal(early.scores, whole.scores[:, :1]) and torch.equal(early.features, whole.features[:1])
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -126,6 +126,10 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
         assert_close(velocity, expected["velocity"], atol=5e-5, rtol=0)
     if "image_vectors_first_rows" in expected:
         assert_close(torch.stack(seen.image), expected["image_vectors_first_rows"], atol=limits["vectors"], rtol=0)
+        first = expected["image_vectors_first_rows"]
+        onto = core("features").directions(first.shape[-1])
+        found = maps.features.float().flatten(3)[..., : first.shape[2]]
+        assert_close(found, torch.einsum("l b n d, d f -> l b f n", first, onto), atol=2e-3, rtol=1e-3)
     outputs = expected["concept_vectors" if "concept_vectors" in expected else "concept_outputs"]
     assert_close(torch.stack(seen.outputs), outputs, atol=limits["vectors"], rtol=0)
     if "concept_residual" in expected:

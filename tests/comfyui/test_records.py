@@ -160,9 +160,9 @@ def test_evaluations_at_one_noise_level_are_averaged(pack: dict[str, Any], flux:
     recorder = __import__("sys").modules[adds].Recorder
     real = recorder.add
 
-    def add(self: Any, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+    def add(self: Any, sigma: float, blocks: tuple[int, ...], scores: Tensor, features: Tensor) -> None:
         seen.append(scores)
-        real(self, sigma, blocks, scores)
+        real(self, sigma, blocks, scores, features)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "add", add)

@@ -39,9 +39,13 @@ DESCRIPTION = {
 RAW = ConceptAttentionMaps(SCORES, ("dragon", "red rock", "background"), 1, (0, 1, 2), (1.0, 0.1 + 0.2), (64, 96))
 
 
-def file_of(description: Any, scores: torch.Tensor = SCORES) -> bytes:
+FEATURES = torch.randn(3, 2, 16, 4, 6, generator=torch.Generator().manual_seed(1)).half()
+FEATURES_OF_VIDEO = FEATURES[:, :, :, None].repeat(1, 1, 1, 3, 1, 1)
+
+
+def file_of(description: Any, scores: torch.Tensor = SCORES, **more: torch.Tensor) -> bytes:
     text = description if isinstance(description, str) else json.dumps(description)
-    return save({"scores": scores}, metadata={"concept_attention_maps": text})
+    return save({"scores": scores, **more}, metadata={"concept_attention_maps": text})
 
 
 def refused(path: Path, data: bytes, message: str) -> None:
@@ -116,8 +120,11 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         (file_of(DESCRIPTION, SCORES / 0), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * math.nan), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * 1e35), "not numbers, or beyond"),
+        (file_of(DESCRIPTION, features=FEATURES[:2]), r"contradicts itself.*\(2, 2, 16, 4, 6\)"),
+        (file_of(DESCRIPTION, features=FEATURES.float()), "contradicts itself: F32 features"),
+        (file_of({**DESCRIPTION, "version": 2}, features=FEATURES / 0), "features that are not numbers"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_files_that_hold_no_maps(tmp_path: Path, data: bytes, message: str) -> None:
     refused(tmp_path / "other.safetensors", data, message)
@@ -137,15 +144,20 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=5) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
     max_leaves=8,
 )
+WHOLE = {**DESCRIPTION, "version": 2}
 CHANGED = st.tuples(
     st.booleans(), st.dictionaries(st.sampled_from([*DESCRIPTION, "times"]), JSON, min_size=1, max_size=3)
-).map(lambda given: file_of({**DESCRIPTION, **OF_VIDEO[given[0]], **given[1]}, (SCORES, VIDEO)[given[0]]))
+).map(lambda given: file_of(
+    {**WHOLE, **OF_VIDEO[given[0]], **given[1]},
+    (SCORES, VIDEO)[given[0]],
+    features=(FEATURES, FEATURES_OF_VIDEO)[given[0]],
+))
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
     """A good file with bytes overwritten, taken out or put in, or cut off, most often where it describes itself."""
-    data = bytearray(file_of(DESCRIPTION))
+    data = bytearray(file_of(WHOLE, features=FEATURES))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, 700) | st.integers(0, len(data) - 1))
         how = draw(st.sampled_from(["set", "cut", "put", "end"]))

@@ -13,7 +13,7 @@ CORE = "conceptattention_core"
 
 FLOORS = (
     ("letters",),
-    ("names",),
+    ("names", "features"),
     ("concepts", "pieces", "stream", "noise", "images", "described"),
     ("scores", "expression"),
     ("cross", "reading", "times"),

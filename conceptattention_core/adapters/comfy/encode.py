@@ -75,7 +75,13 @@ def encode_picture(
     progress = comfy.utils.ProgressBar(len(latents) * len(noises))
     size = (image.shape[1], image.shape[2])
     each = [forward.maps(latent, noises, size, lambda: progress.update(1)) for latent in latents]
-    return replace(each[0], scores=torch.cat([maps.scores for maps in each], dim=2), sigmas=(noise_level,))
+    features = [maps.features for maps in each if maps.features is not None]
+    return replace(
+        each[0],
+        scores=torch.cat([maps.scores for maps in each], dim=2),
+        sigmas=(noise_level,),
+        features=torch.cat(features, dim=1) if features else None,
+    )
 
 
 @dataclass(frozen=True)

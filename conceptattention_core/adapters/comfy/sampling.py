@@ -201,7 +201,7 @@ class EvaluationRecorder:
         if tap.failure:
             self.recorder.skip(tap.failure)
         elif tap.began and not missing:
-            self.recorder.add(sigma, tap.blocks, tap.stacked_scores())
+            self.recorder.add(sigma, tap.blocks, tap.stacked_scores(), tap.stacked_features())
         elif not tap.began and tap.seen == 0:
             self.recorder.skip(
                 "No block of the model passed its attention on to Concept Attention: another node on this model "
