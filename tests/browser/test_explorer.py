@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -304,3 +305,54 @@ def test_copies_are_their_own_and_a_subgraph_is_no_obstacle(front_end: Any) -> N
     assert front_end.run().ok
     front_end.until(lambda: page.evaluate("() => !!explorer()?.maps"))
     assert page.evaluate("() => explorer().about.names") == ["boat", "sea", "sky", "background"]
+
+
+def test_tabs_are_their_own(front_end: Any) -> None:
+    """Another window of the browser with the same workflow, and another workflow in this one, change nothing here."""
+    driver, page = Driver(front_end), front_end.page
+    page.evaluate(BUILD)
+    fit_view(page)
+    driver.run()
+    driver.control(".legend button:has-text('sea')").click()
+    before, saved = driver.canvas(), page.evaluate("() => app.graph.serialize()")
+
+    second = page.context.browser.new_page(viewport=page.viewport_size)
+    second.set_default_timeout(120_000)
+    second.goto(front_end.server.url)
+    wait_for_start(second)
+    second.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
+    fit_view(second)
+    other = Driver(replace(front_end, page=second))
+    other.ready()
+    assert np.array_equal(other.canvas(), before), "the same workflow shows the same"
+    other.control(".legend button:has-text('sky')").click()
+    second.evaluate("() => { app.graph.nodes.find((n) => n.type === 'KSampler').widgets[0].value = 78 }")
+    other.run()
+    second.close()
+    page.bring_to_front()
+    assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
+
+    # Another workflow's tab, and back.
+    page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.NewBlankWorkflow') }")
+    front_end.until(lambda: not page.evaluate("() => app.graph.nodes.some((n) => n.conceptExplorer)"))
+    page.evaluate("async () => { await app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow') }")
+    front_end.until(lambda: page.evaluate("() => app.graph.nodes.some((n) => n.conceptExplorer)"))
+    driver.ready()
+    assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
+
+
+def test_a_restart_of_the_server_is_said_and_a_run_brings_the_maps_back(front_end: Any) -> None:
+    driver, page, server = Driver(front_end), front_end.page, front_end.server
+    page.evaluate(BUILD)
+    fit_view(page)
+    driver.run()
+    before = driver.canvas()
+    server.__exit__(None, None, None)
+    server.__enter__()
+    driver.slide("Threshold", 0.5)  # what needs no server goes on
+    assert not np.array_equal(driver.canvas(), before) and driver.said().startswith("boat: mask")
+    driver.slide("Blocks from", 4)
+    assert "maps are gone" in driver.said()
+    page.evaluate("() => explorer().set({threshold: 0.35, first_block: null, last_block: null})")
+    driver.run()
+    assert np.array_equal(driver.canvas(), before)
