@@ -7,10 +7,12 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.masks.regions import each_region
+from ..conceptattention_core.masks.segments import segments
 from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
@@ -97,8 +99,21 @@ class ConceptAttentionMask(io.ComfyNode):
                                 )
                             ],
                         ),
+                        io.DynamicCombo.Option(
+                            "one",
+                            [
+                                io.Int.Input(
+                                    "region",
+                                    default=1,
+                                    min=1,
+                                    max=1000,
+                                    tooltip="Which one, by size: 1 is the largest, 2 the next.",
+                                )
+                            ],
+                        ),
                     ],
-                    tooltip="Which separate regions of the mask to keep: all, the largest, or several of the largest.",
+                    tooltip="Which separate regions of the mask to keep: all, the largest, several of the largest, or "
+                    "one by its number.",
                 ),
                 io.Float.Input(
                     "min_area",
@@ -148,6 +163,13 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="A list: every separate region of the mask as a mask of its own, a picture's largest "
                     "first.",
                 ),
+                io.Custom("SEGS").Output(
+                    "segs",
+                    display_name="segs",
+                    is_output_list=True,
+                    tooltip="A list: the regions of each picture as the detailers of the Impact Pack and others take "
+                    "them, labelled with the concept.",
+                ),
             ],
         )
 
@@ -184,7 +206,8 @@ class ConceptAttentionMask(io.ComfyNode):
             refine_edges=refine_edges,
             **method,
             min_area=min_area,
-            keep=keep["regions"] if keep["keep"] == "several" else {"all": 0, "largest": 1}[keep["keep"]],
+            keep=keep["regions"] if keep["keep"] == "several" else int(keep["keep"] == "largest"),
+            region=keep["region"] if keep["keep"] == "one" else 0,
             fill_holes=fill_holes,
             grow=grow,
             blur=blur,
@@ -193,11 +216,13 @@ class ConceptAttentionMask(io.ComfyNode):
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
         preview = mask_preview(made.mask, picture)
+        inside = 1 - made.mask if invert else made.mask
         return io.NodeOutput(
             made.mask,
             preview,
             made.presence.max().item(),
-            each_region(1 - made.mask if invert else made.mask),
+            each_region(inside),
+            segments(inside, parse_expression(concept, maps.concepts).text(maps.concepts), made.presence),
             ui=seen("Concept Attention Mask", maps, preview, absent(concept, made.presence, min_presence)),
         )
 

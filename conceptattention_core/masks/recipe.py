@@ -23,7 +23,7 @@ from .methods import (
 )
 from .morphology import blur, grow
 from .presence import presence
-from .regions import fill_holes, keep_largest, remove_small
+from .regions import fill_holes, keep_largest, only_region, remove_small
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class MaskRecipe:
     paper's), ``otsu`` (the best cut between two groups of values), ``percentile`` (above this part of the picture,
     0..100), ``threshold`` (above this share, 0..1), or ``argmax`` (where the concept is the strongest of all).
     min_area: regions that cover less than this, in percent of the picture, are dropped. keep: the number of largest
-    regions to keep, 0 for all. fill_holes: also mask what the mask surrounds.
+    regions to keep, 0 for all; region: then the only one to keep, 1 the largest, 0 for all. fill_holes: also mask what
+    the mask surrounds.
     grow: pixels to grow by; negative shrinks. blur: pixels over which edges fade to each side.
     invert: everything but the concept.
     """
@@ -59,6 +60,7 @@ class MaskRecipe:
     threshold: float = 0.5
     min_area: float = 0.0
     keep: int = 0
+    region: int = 0
     fill_holes: bool = False
     grow: int = 0
     blur: int = 0
@@ -148,6 +150,8 @@ def _clean(mask: Tensor, recipe: MaskRecipe) -> Tensor:
         mask = remove_small(mask, math.ceil(recipe.min_area / 100 * mask[0].numel()))
     if recipe.keep > 0:
         mask = keep_largest(mask, recipe.keep)
+    if recipe.region > 0:
+        mask = only_region(mask, recipe.region)
     if recipe.fill_holes:
         mask = fill_holes(mask)
     mask = blur(grow(mask, recipe.grow), recipe.blur)
