@@ -100,7 +100,11 @@ def make_mask(
     if picture is not None:
         picture = image_batch(picture, len(shares), size)
     guide = picture if recipe.refine_edges else None
-    mask = _cut(shares, signs, recipe, maps, size, guide)
+    # One picture at a time: every concept of every picture of a video in pixels would be gigabytes.
+    each = [slice(at, at + 1) for at in range(len(shares))]
+    mask = torch.cat(
+        [_cut(shares[at], signs[at], recipe, maps, size, None if guide is None else guide[at]) for at in each]
+    )
     mask = mask * (signs > 0).any(dim=1)[:, None, None]
     return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
 

@@ -160,6 +160,24 @@ def test_two_models_share_a_run(pack: dict[str, Any], clips: Any) -> None:
         mixed.find(latent["samples"])
 
 
+@pytest.mark.parametrize("projection", ["cross_attention", "gram"])
+def test_a_picture_is_a_video_of_one_frame(core: Any, projection: str) -> None:
+    """Wan looks at an existing picture."""
+    model, named = video_model("wan"), two_concepts(core)
+    encode = core("adapters.comfy.encode")
+    family = core("adapters.comfy.families").require_family(model)
+    prompt = [[randn(1, 7, encoders.WIDTH, seed=3), {}]]
+    forward = encode.NoisedForward(family, model, prompt, named, projection, 0.5, 2)
+    latent, noise = randn(1, 16, 1, 8, 12, seed=5), randn(1, 16, 1, 8, 12, seed=6)
+    maps = forward.maps(latent, [noise], SIZE, lambda: None)
+    assert maps.scores.shape == (1, 3, 1, 2, 1, 4, 6) and maps.pictures == 1 and maps.scores.std() > 0
+
+
+def two_concepts(core: Any) -> Any:
+    words, rows = core("concepts"), randn(1, 2, encoders.WIDTH, seed=1)
+    return words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
+
+
 OTHERS = {
     "i2v": ("WAN21_I2V", {"model_type": "i2v", "in_dim": 36}),
     "vace": ("WAN21_Vace", {"model_type": "vace", "vace_layers": 3, "vace_in_dim": 96}),
@@ -176,9 +194,7 @@ def test_other_wans(core: Any, name: str) -> None:
 
     base = build(OTHERS[name][0], {**WAN, **OTHERS[name][1]}, 5)
     assert core("adapters.comfy.families").require_family(base).name == "Wan"
-    words = core("concepts")
-    rows = randn(1, 2, encoders.WIDTH, seed=1)
-    named = words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
+    named = two_concepts(core)
     patched, runs = core("adapters.comfy.sampling").apply_concept_attention(base, named, "cross_attention", 0.0, 1.0)
     seen = SimpleNamespace(penultimate_hidden_states=randn(1, 7, 1280, seed=2))
     prompt = [[randn(1, 7, encoders.WIDTH, seed=3), {"clip_vision_output": seen} if name == "i2v" else {}]]
