@@ -145,6 +145,16 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="The decoded picture: it guides the mask's edges, the mask takes its size, and the preview "
                     "is drawn on it.",
                 ),
+                io.Int.Input(
+                    "smooth_frames",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=16,
+                    advanced=True,
+                    tooltip="For video, against flicker: so many pictures before and behind each one count as much as "
+                    "itself. 0: none.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -193,6 +203,7 @@ class ConceptAttentionMask(io.ComfyNode):
         reading: Reading = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
+        smooth_frames: int = 0,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         first, last = block_range(first_block, last_block)
@@ -212,6 +223,7 @@ class ConceptAttentionMask(io.ComfyNode):
             grow=grow,
             blur=blur,
             invert=invert,
+            smooth_frames=smooth_frames,
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
