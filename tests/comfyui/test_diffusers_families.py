@@ -224,6 +224,14 @@ def test_qwen_image_is_what_comfyui_makes_of_it(name: str, pack_modules: Any) ->
     assert maps.default_blocks == expected.default_blocks and maps.temperature == expected.temperature
 
 
+def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: F811
+    """A measurement of one family's blocks and temperature is written into both files."""
+    theirs = {family.name: family for family in pack_modules("adapters.comfy.families").FAMILIES}
+    for ours in FAMILIES:
+        family = theirs[ours.name]
+        assert (ours.default_blocks, ours.temperature) == (family.default_blocks, family.temperature)
+
+
 def test_every_family_has_a_case() -> None:
     """FLUX.1 has the authors' own numbers: test_diffusers_parity."""
     checked = {"FLUX.1", "FLUX.2", "Stable Diffusion 3", "Qwen-Image", "Z-Image", "Chroma"}

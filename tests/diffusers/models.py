@@ -172,10 +172,10 @@ def qwen(kind: str) -> Any:
     return pipe
 
 
-def zimage(kind: str) -> Any:
+def zimage(kind: str, n_layers: int = 3) -> Any:
     transformer = diffusers.ZImageTransformer2DModel(
         dim=64,
-        n_layers=3,
+        n_layers=n_layers,
         n_refiner_layers=1,
         n_heads=2,
         n_kv_heads=2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,14 @@ from torch.testing import assert_close
 from conceptattention_core.adapters.diffusers import ConceptAttention
 from conceptattention_core.adapters.diffusers.families import require_family
 from conceptattention_core.adapters.diffusers.families.qwen import PICTURE
+from conceptattention_core.cli import main
+from conceptattention_core.evaluate.cli import main as evaluate
+from conceptattention_core.storage import load_maps
 
 from .models import make
 from .test_generate import CONCEPTS, MASK, PHOTO, state_of
 
+ROOT = Path(__file__).resolve().parents[2]
 EDGE = 64
 PLACES = {
     "StableDiffusion3Pipeline": 77,  # behind CLIP's rows
@@ -122,6 +128,44 @@ def test_several_pictures_are_each_their_own(kind: str) -> None:
     for index in range(4):
         alone = record(pipe, prompts[index // 2], seeds=(index + 1,), **settings)
         assert_close(maps[index].raw.scores, alone.raw.scores, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusion3Pipeline", "ZImagePipeline", "Flux2KleinPipeline"])
+def test_the_command_line_finds_the_family_by_the_index_file(kind: str, tmp_path: Path) -> None:
+    sizes = {"n_layers": 16} if kind == "ZImagePipeline" else {}  # whose maps are read from layer 14 on
+    make(kind, **sizes).save_pretrained(tmp_path / "model")
+    shared = ["--concepts", "dragon, rock", "--size", "64", "--model", str(tmp_path / "model"), "--device", "cpu"]
+    call = ["generate", "a dragon on the rock", *shared, "--steps", "2", "--out", str(tmp_path / "new")]
+    assert main(call) == 0
+    made = load_maps(tmp_path / "new" / "maps.safetensors")
+    assert kind in ConceptAttention.supported()[made.family] and made.scores.shape[2:] == (1, 3, 4, 4)
+    picture = str(tmp_path / "new" / "picture.png")
+    assert main(["encode", picture, *shared, "--seeds", "1", "--out", str(tmp_path / "old")]) == 0
+    seen = load_maps(tmp_path / "old" / "maps.safetensors")
+    assert seen.family == made.family and seen.sigmas == (0.5,) and seen.temperature == made.temperature
+
+
+def test_the_evaluation_runs_on_it(tmp_path: Path) -> None:
+    make("Flux2KleinPipeline").save_pretrained(tmp_path / "model")
+    call = ["scenes", "--images", "1", "--size", "64", "--device", "cpu", "--model", str(tmp_path / "model")]
+    assert evaluate([*call, "--ablate", "blocks", "--out", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    family = report["settings"]["family"]
+    assert family["name"] == "FLUX.2" and family["depth"] == 3 and family["blocks"] == [-3, -1]
+    ranges = {(row["method"]["first_block"], row["method"]["last_block"]) for row in report["rows"]}
+    assert (ROOT / family["file"]).is_file() and ranges >= {(-3, -1), (0, 0), (1, 1), (2, 2)}
+
+
+def test_a_model_of_no_family_is_told_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.41.0"}
+    (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    call = ["generate", "a boat", "--concepts", "boat, sea", "--model", str(tmp_path), "--out", str(tmp_path / "new")]
+    assert main(call) == 2
+    said = capsys.readouterr().err
+    assert "does not know the pipeline StableDiffusionPipeline" in said
+    assert "The nearest pipeline is StableDiffusion3Pipeline" in said and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", [*CFG, "Flux2Pipeline", "QwenImageEditPipeline"])
