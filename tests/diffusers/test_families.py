@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
 from conceptattention_core.adapters.diffusers.families import require_family
 from conceptattention_core.adapters.diffusers.families.qwen import PICTURE
 from conceptattention_core.cli import main
@@ -189,3 +189,50 @@ def test_a_concept_is_its_own_pieces(kind: str) -> None:
     own = caption.tokens[list(caption.own)]
     assert len(own) == 2
     assert_close(own, rows[place : place + 2], atol=1e-6, rtol=0)
+
+
+def test_stable_diffusion_3_without_t5_is_read_by_clip() -> None:
+    pipe = make("StableDiffusion3Pipeline")
+    pipe.text_encoder_3 = None
+    caption = require_family(pipe).caption(pipe, "light house", 24)
+    rows = pipe.encode_prompt(*["light house"] * 3, do_classifier_free_guidance=False, max_sequence_length=24)[0][0]
+    assert caption.position == 0 and rows[0].any() and not rows[77:].any()
+    assert_close(caption.tokens, rows[:2], atol=1e-6, rtol=0)
+
+
+def test_skip_layer_guidance_adds_nothing() -> None:
+    """It calls the transformer a second time a step, with the prompt alone, and leaves a block out."""
+    pipe = make("StableDiffusion3Pipeline")
+    plain = record(pipe, guidance_scale=3.0).raw
+    skips = {"guidance_scale": 3.0, "skip_guidance_layers": [1], "skip_layer_guidance_stop": 1.0}
+    picture = paint(pipe, **skips, skip_layer_guidance_start=0.0)
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24) as attention:
+        assert np.array_equal(paint(pipe, **skips, skip_layer_guidance_start=0.0), picture)
+    skipped = attention.maps().raw
+    assert skipped.scores.shape == plain.scores.shape and torch.equal(skipped.scores[0], plain.scores[0])
+
+
+def test_perturbed_attention_guidance_is_one_clear_error() -> None:
+    pipe = make("StableDiffusion3PAGPipeline", pag_applied_layers=["blocks.1"])
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24), pytest.raises(ValueError, match="pag_scale=0"):
+        paint(pipe, pag_scale=2.0)
+
+
+def test_guidance_that_ends_early() -> None:
+    """From there on the batch has no half of the negative prompt's, and two pictures are two."""
+    pipe = make("ZImagePipeline")
+    run = {"seeds": (1, 2), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    cut = record(pipe, **run, guidance_scale=2.0, cfg_truncation=0.4).raw
+    whole = record(pipe, **run, guidance_scale=2.0).raw
+    assert cut.scores.shape == whole.scores.shape == (4, 3, 2, 3, 4, 4)
+    same = [torch.allclose(*pair, atol=1e-4) for pair in zip(cut.scores, whole.scores, strict=True)]
+    assert same[0] and not same[-1]
+
+
+def test_concepts_without_captions_are_told() -> None:
+    pipe = make("QwenImagePipeline")
+    with pytest.raises(ValueError, match="Qwen-Image needs to know where a concept's pieces stand"):
+        ConceptAttention(pipe, Concepts(("a", "b"), 0, torch.zeros(1, 2, 16)))
+    pipe.text_encoder = None
+    with pytest.raises(ValueError, match="no text encoder"), ConceptAttention(pipe, CONCEPTS):
+        pass
