@@ -46,7 +46,7 @@ def add_data_options(command: argparse.ArgumentParser, name: str) -> None:
             help="images/, labels/ with a PNG of the same name for each picture (255 = not labelled), and names.txt "
             "with a line for each number: '1 cat'; '0 background' for what has no name",
         )
-    default = f"{SCENES}" if name == "scenes" else "all"
+    default = f"{SCENES}" if name in ("scenes", "confusable") else "all"
     group.add_argument("--images", type=positive, metavar="N", help=f"only the first N pictures (default: {default})")
 
 
