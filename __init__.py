@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 WEB_DIRECTORY = "./web"
@@ -11,13 +13,15 @@ class ConceptAttentionExtension(ComfyExtension):
     """The pack, as ComfyUI sees it."""
 
     async def on_load(self) -> None:
-        """Give the server what the explorer's page asks for."""
+        """Give the server what the explorer's page asks for, and the pictures that the pack's workflows load."""
         from server import PromptServer
 
+        from .conceptattention_core.adapters.comfy.files import offer_pictures
         from .conceptattention_core.adapters.comfy.routes import add_routes
 
         if getattr(PromptServer, "instance", None) is not None:
             add_routes(PromptServer.instance.app, PromptServer.instance.routes)
+            offer_pictures(Path(__file__).parent / "workflows" / "input")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, imported when ComfyUI asks for them."""

@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .scores import Projection, dot_scores
 
 CROSS_PROJECTIONS: tuple[Projection, ...] = ("cross_attention", "value")
+VIDEO_PROJECTIONS: tuple[Projection, ...] = (*CROSS_PROJECTIONS, "gram")
+"""``gram`` is an analogue of the paper's output space for models without a text stream (see `gram_scores`)."""
 
 Place = tuple[int, int]
 """A text attention of the model: block, and number within the block."""
@@ -29,8 +32,10 @@ class CrossPass:
     the model's device until `stacked_scores`.
     """
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Projection, frames: int = 1) -> None:
+        """frames: of a video, whose image tokens come frame by frame."""
         self._projection = projection
+        self._frames = frames
         self._waiting: dict[Place, Tensor] = {}
         self._scores: dict[Place, Tensor] = {}
 
@@ -53,6 +58,8 @@ class CrossPass:
             # The mean over heads of q.k / sqrt(d) is one dot product over all heads' channels.
             width = heads * (queries.shape[2] // heads) ** 0.5
             self._scores[place] = dot_scores(keys, queries) / width
+        elif self._projection == "gram":
+            self._waiting[place] = strongest(queries, keys, heads, self._frames)
         else:
             self._waiting[place] = values
 
@@ -60,7 +67,8 @@ class CrossPass:
         """Take what the image tokens have read of the prompt, ``(B, N, H*d)`` before the output projection."""
         waiting = self._waiting.pop(place, None)
         if waiting is not None:
-            self._scores[place] = dot_scores(waiting, output)
+            compare = gram_scores if self._projection == "gram" else dot_scores
+            self._scores[place] = compare(waiting, output)
 
     def block_scores(self, block: int) -> Tensor:
         """``(B, C, N)``, the mean over the text attentions of one block."""
@@ -70,6 +78,36 @@ class CrossPass:
     def stacked_scores(self) -> Tensor:
         """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`, where all have one grid."""
         return torch.stack([self.block_scores(block) for block in self.blocks]).cpu()
+
+
+def strongest(queries: Tensor, keys: Tensor, heads: int, frames: int) -> Tensor:
+    """For each head and frame the image token that asks for the concept most: ``(B, H, C, T)`` places in the frame.
+
+    queries: ``(B, T*n, H*d)``; keys: ``(B, C, H*d)``.
+    """
+    asked = rearrange(queries, "b (t n) (h d) -> b t n h d", t=frames, h=heads)
+    wanted = rearrange(keys.float(), "b c (h d) -> b c h d", h=heads)
+    found = [
+        torch.einsum("b n h d, b c h d -> b h c n", asked[:, frame].float(), wanted).argmax(dim=3)
+        for frame in range(frames)
+    ]
+    return torch.stack(found, dim=3)
+
+
+def gram_scores(chosen: Tensor, output: Tensor) -> Tensor:
+    """How like the attention outputs of all image tokens are to that of the token that stands for the concept.
+
+    chosen: ``(B, H, C, T)``, as of `strongest`; output: ``(B, T*n, H*d)``. Dot products within each head and frame,
+    their mean over heads: ``(B, C, T*n)``. Source: the Gram matrix maps of IMAP (arXiv 2603.02919), over all heads.
+    """
+    heads, frames = chosen.shape[1], chosen.shape[3]
+    said = rearrange(output, "b (t n) (h d) -> b t h n d", t=frames, h=heads)
+    each = []
+    for frame in range(frames):
+        own = said[:, frame].float()
+        stands = own.gather(2, chosen[..., frame, None].expand(-1, -1, -1, own.shape[3]))
+        each.append(torch.einsum("b h c d, b h n d -> b c n", stands, own) / heads)
+    return torch.cat(each, dim=2)
 
 
 def to_grid(scores: Tensor, grid: tuple[int, int], factor: int) -> Tensor:

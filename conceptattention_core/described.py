@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .features import CHANNELS
 from .letters import printable, quoted
 
-VERSION = 1
+VERSION = 2
+"""1: pictures, and their scores alone; 2: videos, too, which have an axis of frames, and times; and features."""
 
 MAX_CONCEPTS = 64
 """As many as a run records."""
@@ -21,15 +23,25 @@ MAX_CONCEPTS = 64
 MAX_NAME = 1000
 """Letters in a name; files of earlier versions hold longer ones than are taken now."""
 
+MAX_FRAMES = 2**14
+"""Pictures of a video: eleven minutes at 24 a second."""
+
+PICTURES_OF_A_FRAME = 32
+"""More than any video model decodes one of its frames to."""
+
 MAX_PIXELS = 2**28
 """Pixels of a picture: 16,384 x 16,384. A mask of that size is 1 GiB."""
 
 
-def read_description(text: str, shape: Sequence[int], dtype: str) -> dict[str, Any]:
-    """The fields of `ConceptAttentionMaps`, less the scores, that a file's JSON describes.
+Kind = tuple[tuple[int, ...], str]
+"""Of a tensor in a file: its shape, and its dtype by its name in safetensors."""
 
-    shape: of the scores' tensor; dtype: by its name in safetensors. Raises ValueError, without the file's name, where
-    the JSON is none, lacks a field, holds one of another kind or out of its range, or contradicts the tensor.
+
+def read_description(text: str, tensors: dict[str, Kind]) -> dict[str, Any]:
+    """The fields of `ConceptAttentionMaps`, less the tensors, that a file's JSON describes.
+
+    tensors: what the file says of them, by name, `scores` at least. Raises ValueError, without the file's name, where
+    the JSON is none, lacks a field, holds one of another kind or out of its range, or contradicts a tensor.
     """
     try:
         description = json.loads(text, parse_constant=_no_number)
@@ -44,7 +56,9 @@ def read_description(text: str, shape: Sequence[int], dtype: str) -> dict[str, A
         )
     fields = {name: read(description, name) for name, read in FIELDS.items()}
     fields |= {name: read(description, name) for name, read in LATER_FIELDS.items() if name in description}
-    _agree(fields, tuple(shape), dtype)
+    _agree(fields, *tensors["scores"])
+    if "features" in tensors:
+        _agree_features(tensors["scores"][0], *tensors["features"])
     return fields
 
 
@@ -129,25 +143,39 @@ LATER_FIELDS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "family": lambda given, name: _words(_field(given, name), name, 100),
     "default_blocks": lambda given, name: _pair(given, name, -4096, 4095),
     "temperature": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
+    "times": lambda given, name: tuple(_number(value, name, 0, MAX_FRAMES) for value in _list(given, name, MAX_FRAMES)),
 }
-"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so."""
+"""What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so. Pictures have no times."""
 
 
 def _agree(fields: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
     """Raise ValueError where a file's fields contradict its tensor, or each other."""
     size, token = fields["image_size"], fields.get("token_pixels", 16)
     counts = (len(fields["sigmas"]), len(fields["blocks"]), len(fields["concepts"]))
+    times = fields.get("times", ())
     if (
-        len(shape) != 6
+        len(shape) != (7 if times else 6)
         or dtype != "F32"
         or 0 in shape
         or (shape[0], shape[1], shape[3]) != counts
         or fields["background_count"] >= len(fields["concepts"])
         or size[0] * size[1] > MAX_PIXELS
-        or any(abs(count - math.ceil(side / token)) > 1 for side, count in zip(size, shape[4:], strict=True))
+        or any(abs(count - math.ceil(side / token)) > 1 for side, count in zip(size, shape[-2:], strict=True))
+        or (times and (max(times) > shape[4] - 1 or len(times) > PICTURES_OF_A_FRAME * shape[4]))
     ):
+        pictures = f"{len(times)} pictures" if times else "a picture"
         raise ValueError(
             f"contradicts itself: {dtype} scores of shape {shape} for (steps, blocks, concepts) {counts}, "
-            f"{fields['background_count']} of them background, a picture of {size} in tokens of {token} pixels. Save "
+            f"{fields['background_count']} of them background, {pictures} of {size} in tokens of {token} pixels. Save "
             "it again."
+        )
+
+
+def _agree_features(scores: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> None:
+    """Raise ValueError where a file's features are not those of its scores' blocks, pictures and places."""
+    wanted = (scores[1], scores[2], CHANNELS, *scores[4:])
+    if shape != wanted or dtype != "F16":
+        raise ValueError(
+            f"contradicts itself: {dtype} features of shape {shape} beside scores that want F16 {wanted}. Save it "
+            "again."
         )

@@ -1,8 +1,8 @@
 """Concept Explorer: what the screen shows and what the node gives, computed from the same eight-bit maps.
 
-A browser gets the maps as bytes, one a token, and does in JavaScript (`web/js/explorer_draw.js`) what `cut` and
-`painted` do here, in the same order and in double precision: the mask on the screen is the mask of the node, to the
-pixel.
+A browser gets the maps as bytes, one a token, or several where they follow the picture's edges, and does in JavaScript
+(`web/js/explorer_draw.js`) what `cut` and `painted` do here, in the same order and in double precision: the mask on the
+screen is the mask of the node, to the pixel.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ import numpy as np
 import torch
 from einops import reduce
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .letters import quoted
 from .maps import ConceptAttentionMaps, select_blocks
+from .masks.edges import CELLS, cell_colors, walked_maps
 
-THRESHOLD = 0.4
+THRESHOLD = 0.35
 """What a new explorer has: with it masks lose little of what is there, and mask little of what is not
 (`tools/benchmarks/masks.py`)."""
+
+MESSAGE_BYTES = 60 * 1024
+"""What travels to a page at once."""
 
 MAX_STATE = 64 * 1024
 """Letters of a node's state."""
@@ -52,7 +57,10 @@ class Stroke:
 
 @dataclass(frozen=True)
 class View:
-    """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1."""
+    """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1.
+
+    edges: follow those of the picture, where there is one.
+    """
 
     concept: str = ""
     threshold: float = THRESHOLD
@@ -61,6 +69,7 @@ class View:
     start: float = 0.0
     end: float = 1.0
     temperature: float = 1.0
+    edges: bool = True
     strokes: tuple[Stroke, ...] = field(default=())
 
 
@@ -81,6 +90,7 @@ def parse_state(text: str) -> View:
             start=_number(data, "start", 0.0, 0, 1),
             end=_number(data, "end", 1.0, 0, 1),
             temperature=_number(data, "temperature", 1.0, 0.01, 1000),
+            edges=data.get("edges", True) is True,
             strokes=strokes,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -112,12 +122,17 @@ def _stroke(one: dict[str, Any]) -> Stroke:
     return Stroke(str(one["key"]), int(one.get("picture", 0)), bool(one["add"]), radius, points)
 
 
-def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int]) -> str:
-    """What tells these maps, shown at this size, from all others: the same again after a restart. 32 hex digits."""
+def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int], colors: Tensor | None = None) -> str:
+    """What tells these maps, shown at this size, from all others: the same again after a restart. 32 hex digits.
+
+    colors: of the picture whose edges they follow, see `colors_of`.
+    """
     digest = hashlib.blake2b(digest_size=16)
     described = maps.concepts, maps.background_count, maps.blocks, maps.sigmas, maps.image_size, size
-    digest.update(repr(described).encode())
+    digest.update(repr((*described, maps.times) if maps.times else described).encode())
     digest.update(maps.scores.contiguous().view(-1).numpy().data)
+    if colors is not None:
+        digest.update(colors.contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
 
@@ -145,14 +160,29 @@ def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
     )
 
 
-def stacks(maps: ConceptAttentionMaps) -> np.ndarray:
-    """Every concept's share in every picture of the batch, ``(B, C, h, w)`` uint8: 255 is all of the competition."""
-    return (maps.saliency() * 255).round().to(torch.uint8).numpy()
+def colors_of(maps: ConceptAttentionMaps, picture: Tensor) -> Tensor:
+    """What `stacks` needs of pictures ``(B, H, W, 3)`` 0..1 to follow their edges: ``(B, 3, n * h, n * w)`` float32.
+
+    A concept's map of n * n bytes a token fits into one message; n is at most what other nodes take.
+    """
+    cells = max([1, *(n for n in range(1, CELLS + 1) if n * n * math.prod(maps.grid) <= MESSAGE_BYTES)])
+    return cell_colors(picture, maps.grid, maps.image_size, cells, maps.token_pixels)
 
 
-def stack(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
+def stacks(maps: ConceptAttentionMaps, colors: Tensor | None = None) -> np.ndarray:
+    """Every concept's share in every picture of the batch, ``(B, C, h, w)`` uint8: 255 is all of the competition.
+
+    colors: ``(B, 3, n * h, n * w)``, see `colors_of`: the shares follow edges then, ``(B, C, n * h, n * w)``.
+    """
+    shares = maps.saliency()
+    if colors is not None:
+        shares = walked_maps(shares, colors)
+    return (shares * 255).round().to(torch.uint8).numpy()
+
+
+def stack(maps: ConceptAttentionMaps, picture: int, colors: Tensor | None = None) -> np.ndarray:
     """The same of one picture, ``(C, h, w)``."""
-    return stacks(replace(maps, scores=maps.scores[:, :, picture : picture + 1]))[0]
+    return stacks(maps.picture(picture), None if colors is None else colors[picture : picture + 1])[0]
 
 
 def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most: int) -> np.ndarray:
@@ -160,14 +190,14 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
 
     by: ``block`` or ``step``. Raises ValueError on another word.
     """
-    one = maps.scores[:, :, picture : picture + 1] / maps.temperature
+    one = maps.picture(picture)
     if by == "block":
-        shares = torch.stack([one[:, at].softmax(dim=2)[:, 0, concept].mean(dim=0) for at in range(one.shape[1])])
+        each = [one.saliency(block, block) for block in one.blocks]
     elif by == "step":
-        chosen = maps.chosen()
-        shares = torch.stack([step[chosen].softmax(dim=2)[:, 0, concept].mean(dim=0) for step in one])
+        each = [replace(one, scores=one.scores[at : at + 1]).saliency() for at in range(len(one.scores))]
     else:
         raise ValueError(f"There are maps by block and by step, not by {quoted(by)}.")
+    shares = torch.stack([shares[0, concept] for shares in each])
     while shares.numel() > most and min(shares.shape[1:]) > 1:
         even = shares[:, : shares.shape[1] // 2 * 2, : shares.shape[2] // 2 * 2]
         shares = reduce(even, "n (h 2) (w 2) -> n h w", "mean")
@@ -193,6 +223,12 @@ def _places(side: int, covered: int, count: int) -> tuple[np.ndarray, np.ndarray
     source = np.maximum((np.arange(side, dtype=np.float64) + 0.5) * count / covered - 0.5, 0.0)
     before = np.minimum(np.floor(source).astype(np.int64), count - 1)
     return before, np.minimum(before + 1, count - 1), source - before
+
+
+def pixels_of(grids: np.ndarray, covered: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Shares of `stacks`, ``(B, C, h, w)``, in pixels: ``(B, C, *size)`` float32 0..1."""
+    shares = interpolate(torch.from_numpy(grids).float() / 255, covered, mode="bilinear", align_corners=False)
+    return shares[..., : size[0], : size[1]]
 
 
 def cut(grid: np.ndarray, threshold: float, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

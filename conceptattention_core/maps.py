@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .concepts import find_concept
 from .reading import auto_shares, block_weights
+from .times import around, in_pictures
 
 TOKEN_PIXELS = 16
 """Side of an image token in pixels in most models: a latent cell's 8 times a patch of 2."""
@@ -26,7 +28,8 @@ LAST_TEN = (-10, -1)
 class ConceptAttentionMaps:
     """Raw concept scores of one sampling run. Everything else (blocks, temperature, masks) is derived from them.
 
-    scores: ``(steps, blocks, batch, concepts, h, w)`` float32 on the CPU: plain dot products, background last.
+    scores: ``(steps, blocks, batch, concepts, h, w)`` float32 on the CPU: plain dot products, background last. Of
+    videos: ``(steps, blocks, batch, concepts, frames, h, w)``, whose frames are the model's own (token frames).
     concepts: names, in the order of that axis. background_count: how many of the last ones only compete.
     blocks: absolute block indices of the second axis. sigmas: noise level of each recorded step.
     image_size: ``(H, W)`` of the picture in pixels. token_pixels: side of a token; the grid covers
@@ -34,6 +37,10 @@ class ConceptAttentionMaps:
     projection: the space that the scores were taken in. family: the model family that made them, for people.
     default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
     temperature: the family's own; a reader's temperature multiplies it.
+    times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
+    empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
+    features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, [frames,] h, w)`` float16,
+    the mean over all steps; None where the family has none, and in files of earlier versions.
     """
 
     scores: Tensor
@@ -47,6 +54,34 @@ class ConceptAttentionMaps:
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    times: tuple[float, ...] = ()
+    features: Tensor | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are read from it: those of all videos of the batch, or the batch itself."""
+        return self.scores.shape[2] * (len(self.times) or 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """``(h, w)`` tokens of a picture."""
+        return self.scores.shape[-2], self.scores.shape[-1]
+
+    def picture(self, index: int) -> ConceptAttentionMaps:
+        """The maps of one picture, counted as they are read. Raises IndexError past the end."""
+        video, at = divmod(range(self.pictures)[index], len(self.times) or 1)
+        scores = self.scores[:, :, video : video + 1]
+        features = None if self.features is None else self.features[:, video : video + 1]
+        if not self.times:
+            return replace(self, scores=scores, features=features)
+        first, last = around(self.times[at], self.scores.shape[4])
+        frames = slice(first, last + 1)
+        return replace(
+            self,
+            scores=scores[:, :, :, :, frames],
+            times=(self.times[at] - first,),
+            features=None if features is None else features[:, :, :, frames],
+        )
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""
@@ -69,13 +104,25 @@ class ConceptAttentionMaps:
 
         first_block, last_block: as in `chosen`. temperature: divides the scores, after the family's own (of FLUX.1: 1);
         above 1 softens the competition.
-        Returns ``(batch, concepts, h, w)`` float32 that sums to 1 over concepts. Raises ValueError on an empty range.
+        Returns ``(pictures, concepts, h, w)`` float32, sum 1 over concepts. Raises ValueError on an empty range.
         """
         chosen = self.chosen(first_block, last_block)
         total = torch.zeros(self.scores.shape[2:])
         for step in self.scores:  # one at a time: a long schedule's scores are large
             total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
-        return total / (len(self.scores) * len(chosen))
+        return self._in_pictures(total / (len(self.scores) * len(chosen)))
+
+    def mean_scores(self, first_block: int | None = None, last_block: int | None = None) -> Tensor:
+        """The mean over steps and blocks, of each of the model's own frames: ``(batch * frames, concepts, h, w)``.
+
+        Blocks as in `chosen`.
+        """
+        chosen = self.chosen(first_block, last_block)
+        total = torch.zeros(self.scores.shape[2:])
+        for step in self.scores:
+            total += step[chosen].sum(dim=0)
+        total /= len(self.scores) * len(chosen)
+        return rearrange(total, "b c f h w -> (b f) c h w") if self.times else total
 
     def shares(
         self,
@@ -84,7 +131,7 @@ class ConceptAttentionMaps:
         last_block: int | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Share of each concept in each patch, ``(batch, concepts, h, w)`` float32, sum 1 over concepts.
+        """Share of each concept in each patch, ``(pictures, concepts, h, w)`` float32, sum 1 over concepts.
 
         reading: ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows (see `reading`): for
         models whose blocks and temperature nobody has measured. first_block, last_block: which may be trusted, by
@@ -92,19 +139,37 @@ class ConceptAttentionMaps:
         """
         if reading == "paper":
             return self.saliency(first_block, last_block, temperature)
-        return auto_shares(self._trusted(reading, first_block, last_block), temperature)
+        found = auto_shares(self._trusted(reading, first_block, last_block), temperature)
+        return self.frames_in_pictures(found)
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """How much `shares` with ``auto`` trusts each step and block: ``(batch, steps, blocks)``, sum 1."""
+        """How much `shares` with ``auto`` trusts each step and block: ``(batch, steps, blocks)``, sum 1.
+
+        Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
+        """
         return block_weights(self._trusted("auto", first_block, last_block), temperature)
 
     def _trusted(self, reading: str, first_block: int | None, last_block: int | None) -> Tensor:
         if reading != "auto":
             raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
         first, last = 0 if first_block is None else first_block, -1 if last_block is None else last_block
-        return self.scores[:, select_blocks(self.blocks, first, last)]
+        scores = self.scores[:, select_blocks(self.blocks, first, last)]
+        return rearrange(scores, "s l b c f h w -> s l (b f) c h w") if self.times else scores
+
+    def frames_in_pictures(self, frames: Tensor) -> Tensor:
+        """What is known of the model's own frames, ``(batch * frames, concepts, ...)``, of pictures.
+
+        Returns ``(pictures, concepts, ...)``; what is known of pictures stays as it is.
+        """
+        if not self.times:
+            return frames
+        return self._in_pictures(rearrange(frames, "(b f) c ... -> b c f ...", f=self.scores.shape[4]))
+
+    def _in_pictures(self, frames: Tensor) -> Tensor:
+        """``(batch, concepts, frames, ...)`` of a video to ``(pictures, concepts, ...)``."""
+        return in_pictures(frames, self.times) if self.times else frames
 
 
 def select_blocks(blocks: tuple[int, ...], first: int, last: int) -> list[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
 from .concepts import Concepts
+from .features import FeatureMean
 from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, select_blocks
 from .scores import Projection
 from .steps import RUN_BYTES, StepScores
@@ -29,16 +30,20 @@ class Run:
     latents: what it gave out, ``(batch, channels, ...)`` on the CPU: the last sample, and the last denoised one.
     maps: what was recorded, or None with the `problem` that a reader has to be told.
     group: the prompt that the run belongs to; a store never drops a run of the newest one.
+    continues: the latent that it began with, where it added no noise: if another run gave it out, both are one run.
     """
 
     latents: tuple[Tensor, ...]
     maps: ConceptAttentionMaps | None
     problem: str
     group: str
+    continues: Tensor | None = None
 
     def bytes(self) -> int:
         """What it keeps in memory."""
-        kept = (*self.latents, *([self.maps.scores] if self.maps else []))
+        begun = () if self.continues is None else (self.continues,)
+        maps = () if self.maps is None else (self.maps.scores, self.maps.features)
+        kept = [tensor for tensor in (*self.latents, *begun, *maps) if tensor is not None]
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
@@ -46,15 +51,17 @@ class Run:
 class Frame:
     """What a model family says about the maps of one run, before it begins.
 
-    grid: ``(h, w)`` tokens; image_size: ``(H, W)`` pixels. The rest as in `ConceptAttentionMaps`.
+    grid: ``(h, w)`` tokens, of a video ``(frames, h, w)``; image_size: ``(H, W)`` pixels. The rest as in
+    `ConceptAttentionMaps`.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     image_size: tuple[int, int]
     token_pixels: int = TOKEN_PIXELS
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    times: tuple[float, ...] = ()
 
 
 @dataclass
@@ -63,8 +70,9 @@ class Recorder:
 
     batch: pictures of the run; sigma_range: the noise levels to record, ``(low, high)``.
     attend_to: what the concepts attend to, for the paper's ablation (see `stream.py`).
-    limit: bytes that the run's scores may take. Where all steps are more, neighbours share a mean (`steps.py`); where a
-    single one is, only the family's default blocks are kept. The maps tell, by `sigmas` and `blocks`.
+    limit: bytes that the run's scores and features may take. Where all steps are more, neighbours share a mean
+    (`steps.py`); where a single one is, only the family's default blocks are kept, and features are only where they fit
+    beside it. The maps tell, by `sigmas` and `blocks`.
     """
 
     concepts: Concepts
@@ -75,6 +83,7 @@ class Recorder:
     attend_to: ConceptKeys = "both"
     limit: int = RUN_BYTES
     _steps: StepScores = field(init=False)
+    _features: FeatureMean = field(default_factory=FeatureMean)
     _blocks: tuple[int, ...] = ()
     _latest: tuple[float, tuple[int, ...], Tensor] | None = None
     _skipped: str = ""
@@ -87,29 +96,39 @@ class Recorder:
         low, high = self.sigma_range
         return low <= sigma <= high
 
-    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+    def add(self, sigma: float, blocks: tuple[int, ...], scores: Tensor, features: Tensor | None = None) -> None:
         """Take one evaluation's scores, ``(blocks, k * batch, C, N)``, k prompts being averaged.
 
+        features: ``(blocks, k * batch, N, channels)`` float32, of families that have them.
         Samplers that evaluate a noise level more than once (Heun) count as one step: their scores are averaged.
         """
-        h, w = self.frame.grid
         if scores.numel() * 4 > self.limit * (scores.shape[1] // self.batch):
             with contextlib.suppress(ValueError):  # none of them was run
                 kept = select_blocks(blocks, *self.frame.default_blocks)
                 blocks, scores = tuple(blocks[position] for position in kept), scores[kept]
-        per_prompt = rearrange(scores, "l (k b) c (h w) -> k l b c h w", b=self.batch, h=h, w=w)
-        mean = reduce(per_prompt, "k l b c h w -> l b c h w", "mean")
+                features = None if features is None else features[kept]
+        mean = reduce(scores, "l (k b) c n -> l b c n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
         if mean.numel() * 4 > self.limit:
             self.skip(
                 f"One step's maps would take {mean.numel() // 2**18} MiB, more than the {self.limit // 2**20} MiB that "
                 "a run may take. Name fewer concepts, or sample fewer or smaller pictures at once."
             )
             return
+        if features is not None:
+            means = reduce(features, "l (k b) n f -> l b f n", "mean", b=self.batch).unflatten(-1, self.frame.grid)
+            self._keep(means, mean)
         self._blocks, self._latest = blocks, (sigma, blocks, mean)
         self._steps.add(sigma, mean)
 
+    def _keep(self, features: Tensor, scores: Tensor) -> None:
+        """Take an evaluation's features, ``(blocks, batch, channels, *grid)``, where they fit beside its scores."""
+        room = features.numel() * 4
+        if scores.numel() * 4 + room <= self.limit:
+            self._steps.limit = self.limit - room
+            self._features.add(features)
+
     def latest(self) -> tuple[float, tuple[int, ...], Tensor] | None:
-        """Noise level, blocks and scores ``(blocks, batch, C, h, w)`` of the last evaluation that was recorded."""
+        """Noise level, blocks and scores ``(blocks, batch, C, *grid)`` of the last evaluation that was recorded."""
         return self._latest
 
     def skip(self, reason: str) -> None:
@@ -126,7 +145,10 @@ class Recorder:
             )
             return Run(latents, None, problem, group)
         scores, sigmas = self._steps.means(release)
-        if not all(step.isfinite().all() for step in scores):
+        features = self._features.mean()
+        if release:
+            self._features = FeatureMean()
+        if not all(step.isfinite().all() for step in scores) or not (features is None or features.isfinite().all()):
             problem = (
                 "The model computed values that are not numbers, so there are no maps (the picture is probably black). "
                 "Load the model in another precision: bf16 instead of fp16."
@@ -144,6 +166,8 @@ class Recorder:
             family=self.frame.family,
             default_blocks=self.frame.default_blocks,
             temperature=self.frame.temperature,
+            times=self.frame.times,
+            features=features,
         )
         return Run(latents, maps, "", group)
 
@@ -174,16 +198,16 @@ class RunStore:
         return sum(run.bytes() for run in self._runs)
 
     def find(self, samples: Tensor) -> ConceptAttentionMaps:
-        """The maps of the run that made this latent, told by its values.
+        """The maps of the run that made this latent, told by its values; of a run in several parts, those of all.
 
         samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
         """
-        wanted = samples.cpu()
-        for run in reversed(self._runs):
-            if any(_same_values(wanted, latent) for latent in run.latents):
-                if run.maps is None:
-                    raise ValueError(run.problem)
-                return run.maps
+        parts = self._parts(samples.cpu(), len(self._runs))
+        if parts:
+            recorded = [run.maps for run in parts if run.maps is not None]
+            if not recorded:
+                raise ValueError(parts[-1].problem)
+            return joined(recorded)
         if not self._runs:
             raise ValueError(
                 "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
@@ -196,6 +220,44 @@ class RunStore:
             "output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
             "change its seed."
         )
+
+    def _parts(self, samples: Tensor, before: int) -> list[Run]:
+        """The run that made a latent, and in front of it those that it continues; of the oldest `before` runs."""
+        for at in reversed(range(before)):
+            run = self._runs[at]
+            if any(_same_values(samples, latent) for latent in run.latents):
+                return [*([] if run.continues is None else self._parts(run.continues, at)), run]
+        return []
+
+
+def joined(parts: list[ConceptAttentionMaps]) -> ConceptAttentionMaps:
+    """The maps of a run in several parts, as Wan 2.2's two models sample it: the steps of all.
+
+    Raises ValueError where the parts were prepared differently.
+    """
+    last = parts[-1]
+    for one in parts:
+        if (one.concepts, one.projection, one.blocks) != (last.concepts, last.projection, last.blocks):
+            raise ValueError(
+                "This run was sampled in parts, and their models were prepared differently, so their maps cannot be "
+                "joined. Give each Apply Concept Attention the same concepts, background and projection."
+            )
+    if len(parts) == 1:
+        return last
+    sigmas = tuple(sigma for one in parts for sigma in one.sigmas)
+    return replace(
+        last, scores=torch.cat([one.scores for one in parts]), sigmas=sigmas, features=_mean_features(parts)
+    )
+
+
+def _mean_features(parts: list[ConceptAttentionMaps]) -> Tensor | None:
+    """The mean over all steps of all parts; None where one has none."""
+    total = 0
+    for one in parts:
+        if one.features is None:
+            return None
+        total = total + one.features.float() * len(one.sigmas)
+    return torch.as_tensor(total / sum(len(one.sigmas) for one in parts)).half()
 
 
 def _same_values(wanted: Tensor, made: Tensor) -> bool:

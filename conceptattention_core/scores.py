@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .features import directions, project
 from .stream import ConceptKeys, TextBlock, concept_block, merge_heads
 
-Projection = Literal["output", "cross_attention", "value"]
+Projection = Literal["output", "cross_attention", "value", "gram"]
 PROJECTIONS: tuple[Projection, ...] = ("output", "cross_attention", "value")
 """The spaces that a model with a text stream has. `cross.py` says what models without one have."""
 
@@ -41,6 +42,8 @@ class ConceptPass:
         self._attend_to: ConceptKeys = attend_to
         self._output: dict[int, Tensor] = {}
         self._scores: dict[int, Tensor] = {}
+        self._features: dict[int, Tensor] = {}
+        self._directions = torch.empty(0, 0)
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -63,6 +66,9 @@ class ConceptPass:
 
     def score(self, block: int, image_output: Tensor) -> None:
         """Take the image part of the block's ordinary attention output, ``(B, N, H*d)`` before its projection."""
+        if len(self._directions) != image_output.shape[2]:
+            self._directions = directions(image_output.shape[2]).to(image_output)
+        self._features[block] = project(image_output, self._directions)
         output = self._output.pop(block, None)
         if output is not None:
             self._scores[block] = dot_scores(output, image_output)
@@ -74,3 +80,7 @@ class ConceptPass:
     def stacked_scores(self) -> Tensor:
         """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`."""
         return torch.stack([self._scores[block] for block in self.blocks]).cpu()
+
+    def stacked_features(self) -> Tensor:
+        """``(blocks, B, N, features.CHANNELS)`` float32 on the CPU, in the order of `blocks`."""
+        return torch.stack([self._features[block] for block in self.blocks]).cpu().float()

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .described import VERSION, read_description
+from .described import VERSION, Kind, read_description
 from .letters import printable
 from .maps import ConceptAttentionMaps
 
@@ -33,13 +33,14 @@ STALE_SECONDS = 3600.0
 
 
 def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
-    """Write maps to a `.safetensors` file: the tensor `scores`, and every other field as JSON in the metadata.
+    """Write maps to a `.safetensors` file: the tensors, and every other field as JSON in the metadata.
 
     The file is read back bit for bit by `load_maps`, here or in ComfyUI. It appears when it is whole, with the
     permissions of any new file; what an earlier save that was killed has left in its folder is removed.
     """
     description = {
-        "version": VERSION,
+        # What an earlier version of this package can read, it may.
+        "version": VERSION if maps.times or maps.features is not None else 1,
         "concepts": maps.concepts,
         "background_count": maps.background_count,
         "blocks": maps.blocks,
@@ -50,14 +51,17 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "family": maps.family,
         "default_blocks": maps.default_blocks,
         "temperature": maps.temperature,
+        **({"times": maps.times} if maps.times else {}),
     }
     path = Path(path)
-    scores = maps.scores.to("cpu", torch.float32).contiguous()
+    tensors = {"scores": maps.scores.to("cpu", torch.float32).contiguous()}
+    if maps.features is not None:
+        tensors["features"] = maps.features.to("cpu", torch.float16).contiguous()
     _remove_stale(path.parent)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         model, file = Path(folder, "mode"), Path(folder, "maps")
         model.touch()  # by open(): its mode is what the user's umask makes of a new file
-        save_file({"scores": scores}, file, metadata={METADATA_KEY: json.dumps(description)})
+        save_file(tensors, file, metadata={METADATA_KEY: json.dumps(description)})
         file.chmod(model.stat().st_mode & 0o777)
         os.replace(file, path)
 
@@ -73,15 +77,16 @@ def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
     """Read what `save_maps` wrote.
 
     Raises FileNotFoundError where there is no file, and ValueError, with the file's name, where it cannot be read,
-    holds no maps, is damaged, contradicts itself, or was written by a later version of this package. The tensor is read
-    last, once all that the file says of it holds.
+    holds no maps, is damaged, contradicts itself, or was written by a later version of this package. Tensors are read
+    last, once all that the file says of them holds.
     """
     name = printable(str(path))
     try:
-        text, shape, dtype = _header(path)
-        fields = read_description(text, shape, dtype)
+        text, kinds = _header(path)
+        fields = read_description(text, kinds)
         with safe_open(path, "pt") as file:
             scores = file.get_tensor("scores")
+            features = file.get_tensor("features") if "features" in kinds else None
     except SafetensorError as error:
         raise ValueError(f"{name} is not a whole .safetensors file: {printable(str(error))[:200]}") from error
     except ValueError as error:
@@ -92,11 +97,13 @@ def load_maps(path: str | PathLike[str]) -> ConceptAttentionMaps:
         raise ValueError(f"{name} cannot be read: {error.strerror}.") from error
     if not bool((scores.abs() <= LARGEST_SCORE).all()):  # so NaN, too
         raise ValueError(f"{name} holds scores that are not numbers, or beyond all reason. Save the maps again.")
-    return ConceptAttentionMaps(scores=scores, **fields)
+    if features is not None and not bool(features.isfinite().all()):
+        raise ValueError(f"{name} holds features that are not numbers. Save the maps again.")
+    return ConceptAttentionMaps(scores=scores, features=features, **fields)
 
 
-def _header(path: str | PathLike[str]) -> tuple[str, list[int], str]:
-    """A file's description, and the shape and dtype of its scores. Raises ValueError where it has none of them."""
+def _header(path: str | PathLike[str]) -> tuple[str, dict[str, Kind]]:
+    """A file's description, and its tensors' kinds. Raises ValueError where it has no description or no scores."""
     with open(path, "rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
         whole = 8 + length <= os.fstat(raw.fileno()).st_size
@@ -106,5 +113,5 @@ def _header(path: str | PathLike[str]) -> tuple[str, list[int], str]:
         text = (file.metadata() or {}).get(METADATA_KEY)
         if text is None or "scores" not in file.keys():  # noqa: SIM118
             raise ValueError(f"holds no concept attention maps: the metadata entry `{METADATA_KEY}` is missing.")
-        scores = file.get_slice("scores")
-        return text, scores.get_shape(), scores.get_dtype()
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return text, {name: (tuple(one.get_shape()), one.get_dtype()) for name, one in slices.items()}

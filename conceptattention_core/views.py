@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, overload
 
@@ -28,8 +28,9 @@ class ConceptMaps:
     tensors for a batch; everything here is derived from it, so `ConceptMaps(raw)` is all that it takes to look at
     maps that a node has made, and `maps.raw` to give maps to a function that works on batches.
 
-    A batch of pictures is a sequence: ``len(maps)``, ``maps[2]``, ``for picture, its_maps in zip(images, maps)``. The
-    methods below need a single picture, and raise ValueError where there are several, rather than choose one silently.
+    A batch of pictures, or a video, is a sequence: ``len(maps)``, ``maps[2]``, ``for picture, its_maps in zip(images,
+    maps)``. The methods below need a single picture, and raise ValueError where there are several, rather than choose
+    one silently.
     """
 
     raw: ConceptAttentionMaps
@@ -40,12 +41,11 @@ class ConceptMaps:
         return self.raw.concepts
 
     def __len__(self) -> int:
-        return self.raw.scores.shape[2]
+        return self.raw.pictures
 
     def __getitem__(self, index: int) -> ConceptMaps:
         """The maps of one picture of the batch. Raises IndexError past the end."""
-        position = range(len(self))[index]
-        return ConceptMaps(replace(self.raw, scores=self.raw.scores[:, :, position : position + 1]))
+        return ConceptMaps(self.raw.picture(index))
 
     def __iter__(self) -> Iterator[ConceptMaps]:
         return (self[index] for index in range(len(self)))

@@ -10,6 +10,7 @@ from ..conceptattention_core.adapters.comfy.demo import unknown_words
 from ..conceptattention_core.adapters.comfy.sampling import apply_concept_attention
 from ..conceptattention_core.adapters.comfy.text import encode_concepts
 from ..conceptattention_core.concepts import TOKEN_POOLINGS, TokenPooling, parse_concepts
+from ..conceptattention_core.record import RunStore
 from ..conceptattention_core.scores import PROJECTIONS, Projection
 from .checked import checked
 from .said import said, unknown
@@ -65,11 +66,12 @@ class ConceptAttentionApply(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "projection",
-                    options=list(PROJECTIONS),
+                    options=[*PROJECTIONS, "gram"],
                     default="output",
                     advanced=True,
                     tooltip="The space in which concepts and picture are compared. output: the attention outputs, the "
-                    "paper's method. cross_attention and value: its comparisons, usually less sharp.",
+                    "paper's method. cross_attention and value: its comparisons, usually less sharp. gram: for Wan, "
+                    "how alike places are to the one that asks for the concept most.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -88,6 +90,13 @@ class ConceptAttentionApply(io.ComfyNode):
                     step=0.01,
                     advanced=True,
                     tooltip="Where in the sampling schedule recording ends: 1 = after the last step.",
+                ),
+                ConceptAttentionType.Input(
+                    "first_part",
+                    optional=True,
+                    tooltip="For the second of two models that share a run, as Wan 2.2's for low noise: the "
+                    "concept_attention of the first one's Apply Concept Attention, with the same concepts. The output "
+                    "then holds both, and the maps are those of the whole run.",
                 ),
             ],
             outputs=[
@@ -110,10 +119,11 @@ class ConceptAttentionApply(io.ComfyNode):
         projection: Projection,
         start_percent: float,
         end_percent: float,
+        first_part: RunStore | None = None,
     ) -> io.NodeOutput:
         names, background_count = parse_concepts(concepts, background)
         encoded = encode_concepts(clip, names, background_count, token_pooling, model)
         return io.NodeOutput(
-            *apply_concept_attention(model, encoded, projection, start_percent, end_percent),
+            *apply_concept_attention(model, encoded, projection, start_percent, end_percent, runs=first_part),
             ui=said("Apply Concept Attention", unknown(unknown_words(clip, names))),
         )

@@ -9,9 +9,17 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..conceptattention_core.adapters.comfy.routes import Shown, shelf_of_server
-from ..conceptattention_core.explore import maps_key, masks_of, parse_state, reading, stacks
+from ..conceptattention_core.explore import (
+    colors_of,
+    maps_key,
+    masks_of,
+    parse_state,
+    pixels_of,
+    reading,
+    stacks,
+)
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
+from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.presence import presence
 from ..conceptattention_core.pictures.heatmap import overlay_picture
 from ..conceptattention_core.record import RunStore
@@ -42,7 +50,8 @@ class ConceptAttentionExplorer(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The decoded picture: it is shown under the maps, and the masks take its size.",
+                    tooltip="The decoded picture: it is shown under the maps, the masks follow its edges and take its "
+                    "size.",
                 ),
                 io.String.Input(
                     "state",
@@ -87,12 +96,13 @@ class ConceptAttentionExplorer(io.ComfyNode):
     ) -> io.NodeOutput:
         raw, view = maps_of(maps, samples), parse_state(state)
         size = raw.image_size if image is None else (image.shape[1], image.shape[2])
-        picture = None if image is None else image_batch(image, raw.scores.shape[2], size)
-        key = maps_key(raw, size)
-        shelf_of_server().put(key, shown := Shown(raw, size))
+        picture = None if image is None else image_batch(image, raw.pictures, size)
+        colors = None if picture is None else colors_of(raw, picture)
+        key = maps_key(raw, size, colors)
+        shelf_of_server().put(key, shown := Shown(raw, size, colors))
         read, there, named = reading(raw, view), presence(raw), len(raw.concepts) - raw.background_count
         strokes = [one for one in view.strokes if one.key == key]
-        grids = stacks(read)
+        grids = stacks(read, colors if view.edges else None)
         masks = [
             masks_of(grids[:, at], view.threshold, there[:, at] > 0, shown.covered, size) for at in range(named)
         ]
@@ -102,7 +112,6 @@ class ConceptAttentionExplorer(io.ComfyNode):
         except ValueError as error:  # the concepts were renamed: the explorer must open all the same, to choose anew
             sure, grid, said = torch.zeros(len(grids)), grids[:, 0], f"{error} Choose another in the explorer."
         mask = masks_of(grid, view.threshold, sure > 0, shown.covered, size, strokes)
-        shares = resize_maps(read.saliency(), raw.image_size, size, raw.token_pixels)
         told: dict[str, Any] = {"explorer": [key], **(noted("Concept Explorer", said) or {})}
         if picture is not None:
             told["explorer_pictures"] = ui.PreviewImage(picture, cls=cls).values
@@ -110,7 +119,7 @@ class ConceptAttentionExplorer(io.ComfyNode):
             mask,
             masks,
             list(raw.concepts[:named]),
-            overlay_picture(shares, raw.concepts, raw.background_count, picture),
+            overlay_picture(pixels_of(grids, shown.covered, size), raw.concepts, raw.background_count, picture),
             read,
             ui=told,
         )

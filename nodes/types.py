@@ -12,7 +12,8 @@ ConceptAttentionType = io.Custom("CONCEPT_ATTENTION")
 ConceptAttentionMapsType = io.Custom("CONCEPT_ATTENTION_MAPS")
 """A `conceptattention_core.maps.ConceptAttentionMaps`, immutable. Its fields:
 
-scores            float32 CPU tensor (steps, blocks, batch, concepts, h, w): raw dot products, background concepts last
+scores            float32 CPU tensor (steps, blocks, batch, concepts, h, w): raw dot products, background concepts last;
+                  of videos (steps, blocks, batch, concepts, frames, h, w), in the model's own frames
 concepts          tuple of names, in the order of that axis
 background_count  how many of the last names only compete
 blocks            absolute block indices of the second axis
@@ -23,4 +24,5 @@ projection        "output", "cross_attention" or "value": the space that the sco
 family            the model family, for people
 default_blocks    first and last block to average unless told otherwise, inclusive, negative from the end
 temperature       the family's own; a reader's temperature multiplies it
+times             of a video, where each decoded picture lies on the axis of frames; empty for pictures
 """

@@ -46,27 +46,45 @@ def refine_maps(
     "Bilateral filtering for gray and color images", 1998; G. Petschnigg et al., "Digital photography with flash and
     no-flash image pairs", 2004, for weights from a second picture); the fast guided filter (K. He and J. Sun, 2015).
     """
-    if not picture.isfinite().all():
-        raise ValueError("`image` holds NaN or infinite values: no edges can be followed in it. Decode it again.")
-    size = (picture.shape[1], picture.shape[2])
-    height, width = covered_size((maps.shape[-2], maps.shape[-1]), image_size, size, token_pixels)
-    edge = (0, width - size[1], 0, height - size[0])
-    guides = [pad(rearrange(one.float(), "h w c -> 1 c h w"), edge, mode="replicate") for one in picture]
+    size, grid = (picture.shape[1], picture.shape[2]), (maps.shape[-2], maps.shape[-1])
+    guides = [_covering(one, grid, image_size, token_pixels) for one in picture]
     refined = []
     for shares, guide in zip(maps.float(), guides, strict=True):  # one at a time: the planes of one are large
-        cells = (CELLS * maps.shape[-2], CELLS * maps.shape[-1])
-        colors = interpolate(guide, cells, mode="area")
-        walked = walk(interpolate(shares[None], cells, mode="bilinear", align_corners=False), colors)
+        colors = interpolate(guide, (CELLS * grid[0], CELLS * grid[1]), mode="area")
+        walked = walked_maps(shares[None], colors)
         refined.append(guided_upsampling(walked, colors, guide)[..., : size[0], : size[1]])
     return torch.cat(refined)
 
 
-def walk(shares: Tensor, colors: Tensor) -> Tensor:
+def cell_colors(
+    picture: Tensor, grid: tuple[int, int], image_size: tuple[int, int], cells: int, token_pixels: int = TOKEN_PIXELS
+) -> Tensor:
+    """The mean colour of each cell, ``(B, 3, cells * h, cells * w)`` 0..1, of pictures ``(B, H, W, 3)``.
+
+    grid: ``(h, w)`` tokens; cells: of a token's side; image_size, token_pixels, errors: as in `refine_maps`.
+    """
+    guides = [_covering(one, grid, image_size, token_pixels) for one in picture]
+    return torch.cat([interpolate(guide, (cells * grid[0], cells * grid[1]), mode="area") for guide in guides])
+
+
+def walked_maps(maps: Tensor, colors: Tensor) -> Tensor:
+    """The first step alone: shares on the grid of cells, where like-coloured neighbours have agreed.
+
+    maps: ``(B, C, h, w)`` on the token grid; colors: ``(B, 3, n * h, n * w)``, see `cell_colors`. Returns
+    ``(B, C, n * h, n * w)``, sum 1 over concepts where that of the maps is.
+    """
+    cells = colors.shape[-2] // maps.shape[-2]
+    shares = interpolate(maps, colors.shape[-2:], mode="bilinear", align_corners=False)
+    pairs = zip(shares.split(1), colors.split(1), strict=True)
+    return torch.cat([walk(one, its, RADIUS * cells) for one, its in pairs])
+
+
+def walk(shares: Tensor, colors: Tensor, radius: float) -> Tensor:
     """Average shares over like-coloured cells nearby, again and again.
 
-    shares: ``(1, C, h, w)``; colors: ``(1, 3, h, w)`` 0..1. Returns ``(1, C, h, w)``.
+    shares: ``(1, C, h, w)``; colors: ``(1, 3, h, w)`` 0..1; radius: of one step, in cells. Returns ``(1, C, h, w)``.
     """
-    around = spiral(NEIGHBOURS, RADIUS * CELLS)
+    around = spiral(NEIGHBOURS, radius)
     weights = torch.cat([_likeness(colors, moved) for moved in _shifted(colors, around)], dim=1)
     weights = weights / weights.sum(dim=1, keepdim=True)
     for _ in range(STEPS):
@@ -106,6 +124,18 @@ def guided_upsampling(shares: Tensor, colors: Tensor, guide: Tensor) -> Tensor:
         pixels[:, index] = line.sum(dim=1)
     pixels.clamp_min_(0)
     return pixels.div_(pixels.sum(dim=1, keepdim=True))
+
+
+def _covering(
+    picture: Tensor, grid: tuple[int, int], image_size: tuple[int, int], token_pixels: int
+) -> Tensor:
+    """``(H, W, 3)`` to ``(1, 3, H, W)`` float32, its last row and column repeated as far as the grid reaches."""
+    if not picture.isfinite().all():
+        raise ValueError("`image` holds NaN or infinite values: no edges can be followed in it. Decode it again.")
+    size = (picture.shape[0], picture.shape[1])
+    height, width = covered_size(grid, image_size, size, token_pixels)
+    edge = (0, width - size[1], 0, height - size[0])
+    return pad(rearrange(picture.float(), "h w c -> 1 c h w"), edge, mode="replicate")
 
 
 def _likeness(color: Tensor, other: Tensor) -> Tensor:

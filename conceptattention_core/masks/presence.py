@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from ..maps import ConceptAttentionMaps
@@ -22,16 +21,13 @@ SLOPE, OFFSET = 2.12, 0.91
 def presence(
     maps: ConceptAttentionMaps, first_block: int | None = None, last_block: int | None = None
 ) -> Tensor:
-    """How sure the maps are that each concept is in each picture: ``(batch, concepts)`` float32 0..1.
+    """How sure the maps are that each concept is in each picture: ``(pictures, concepts)`` float32 0..1.
 
     0.5 is as likely there as not on the demo model's scenes. Blocks as in `ConceptAttentionMaps.saliency`. The other
     recorded concepts are what a concept is measured against: the more of the picture is named, the surer the answer.
     """
-    chosen = maps.chosen(first_block, last_block)
-    total = torch.zeros(maps.scores.shape[2:])
-    for step in maps.scores:
-        total += step[chosen].sum(dim=0)
-    return calibrated(evidence(total / (len(maps.scores) * len(chosen))))
+    of_frames = calibrated(evidence(maps.mean_scores(first_block, last_block)))
+    return maps.frames_in_pictures(of_frames)
 
 
 def evidence(scores: Tensor, temperature: float = TEMPERATURE, places: float = PLACES) -> Tensor:

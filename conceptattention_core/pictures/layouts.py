@@ -191,7 +191,14 @@ def _grid(
             inset = left + (width - cell[1]) // 2
             grid[top + line : top + line + cell[0], inset : inset + cell[1]] = picture
         grids.append(torch.cat([grid, bar]))
-    return torch.stack(grids)
+    return even(torch.stack(grids))
+
+
+def even(pictures: Tensor) -> Tensor:
+    """``(B, H, W, 3)`` with even sides, as video codecs want them: an odd side gets its last row or column twice."""
+    if pictures.shape[1] % 2:
+        pictures = torch.cat([pictures, pictures[:, -1:]], dim=1)
+    return torch.cat([pictures, pictures[:, :, -1:]], dim=2) if pictures.shape[2] % 2 else pictures
 
 
 def grid_shape(count: int, size: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:

@@ -52,11 +52,13 @@ def legend_picture(names: Sequence[str], colors: Tensor, area: Sequence[float], 
 def legend_pictures(names: Sequence[str], colors: Tensor, area: Tensor, width: int) -> Tensor:
     """A legend for each picture of a batch, all as high as the highest: ``(B, height, width, 3)`` float32 0..1.
 
-    area: ``(B, C)``. "9 %" and "10 %" are not equally long, so one picture's legend may take a line more.
+    area: ``(B, C)``. "9 %" and "10 %" are not equally long, so one picture's legend may take a line more. The height is
+    even, as video codecs want it.
     """
     legends = [legend_picture(names, colors, parts, width) for parts in area.tolist()]
     paper = torch.tensor(PAPER) / 255
-    sheet = paper.expand(len(legends), max(map(len, legends)), width, 3).clone()
+    highest = max(map(len, legends))
+    sheet = paper.expand(len(legends), highest + highest % 2, width, 3).clone()
     for page, legend in zip(sheet, legends, strict=True):
         page[: len(legend)] = legend
     return sheet

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_the_demo_runs_and_shows_its_maps(front_end: Any) -> None:
     """One explorer in the middle: the picture with the boat's heat map, its mask, every concept in the legend."""
-    front_end.drop("Demo, mask things while you sample")
+    front_end.drop("A demo, mask things while you sample")
     result = front_end.run()
     assert result.ok, result.error
     page = front_end.page

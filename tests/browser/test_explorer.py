@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,18 +61,25 @@ class Driver:
 
     def ready(self) -> None:
         self.page.evaluate(FIND)
-        self.front_end.until(lambda: self.page.evaluate("() => !!explorer()?.maps"))
+        self.settle()
 
     def run(self) -> Any:
         result = self.front_end.run()
         assert result.ok, result.error
-        self.ready()
-        self.page.wait_for_timeout(500)
+        self.page.evaluate(FIND)
+        (key,) = {shown["explorer"][0] for shown in result.entry["outputs"].values() if "explorer" in shown}
+        self.front_end.until(lambda: self.page.evaluate("() => explorer()?.kept.key") == key)
+        self.settle()
         return result
+
+    def settle(self) -> None:
+        """Wait until all that the explorer asked the server is drawn."""
+        idle = "() => !!explorer()?.maps && explorer().page.canvas.getAttribute('aria-busy') !== 'true'"
+        self.front_end.until(lambda: self.page.evaluate(idle))
 
     def view(self, name: str) -> None:
         self.control("select[aria-label=View]").select_option(name)
-        self.page.wait_for_timeout(400)
+        self.settle()
 
     def control(self, selector: str) -> Any:
         return self.page.locator(f".concept-explorer {selector}").first
@@ -80,7 +88,7 @@ class Driver:
         self.control(f"input[aria-label='{name}']").evaluate(
             "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', {bubbles: true})) }", value
         )
-        self.page.wait_for_timeout(500)
+        self.settle()
 
     def canvas(self) -> np.ndarray:
         """What is on the canvas, ``(H, W, 4)``."""
@@ -192,7 +200,6 @@ def test_every_view_and_the_keyboard(driver: Any, request: pytest.FixtureRequest
     assert driver.state()["concept"] == "sky"
     before = driver.canvas()
     driver.slide("Picture", 1)
-    page.wait_for_timeout(600)
     assert not np.array_equal(driver.canvas(), before)
     driver.control("canvas").focus()
     scale = page.evaluate("() => app.canvas.ds.scale")
@@ -215,7 +222,6 @@ def test_it_survives_a_reload_and_says_when_maps_are_gone(front_end: Any) -> Non
     page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
     fit_view(page)
     driver.ready()
-    page.wait_for_timeout(800)
     assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
 
     # A copy has its own choices; maps that the server no longer has are said to be gone.
@@ -265,7 +271,7 @@ def test_maps_are_live_while_the_picture_forms(front_end: Any) -> None:
         front_end.screenshot("live maps")
     finally:
         page.evaluate(setting, "default")
-    page.wait_for_timeout(500)
+    driver.settle()
     assert driver.said().startswith("boat: mask")  # and at the end the maps themselves are there
 
 
@@ -299,3 +305,54 @@ def test_copies_are_their_own_and_a_subgraph_is_no_obstacle(front_end: Any) -> N
     assert front_end.run().ok
     front_end.until(lambda: page.evaluate("() => !!explorer()?.maps"))
     assert page.evaluate("() => explorer().about.names") == ["boat", "sea", "sky", "background"]
+
+
+def test_tabs_are_their_own(front_end: Any) -> None:
+    """Another window of the browser with the same workflow, and another workflow in this one, change nothing here."""
+    driver, page = Driver(front_end), front_end.page
+    page.evaluate(BUILD)
+    fit_view(page)
+    driver.run()
+    driver.control(".legend button:has-text('sea')").click()
+    before, saved = driver.canvas(), page.evaluate("() => app.graph.serialize()")
+
+    second = page.context.browser.new_page(viewport=page.viewport_size)
+    second.set_default_timeout(120_000)
+    second.goto(front_end.server.url)
+    wait_for_start(second)
+    second.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
+    fit_view(second)
+    other = Driver(replace(front_end, page=second))
+    other.ready()
+    assert np.array_equal(other.canvas(), before), "the same workflow shows the same"
+    other.control(".legend button:has-text('sky')").click()
+    second.evaluate("() => { app.graph.nodes.find((n) => n.type === 'KSampler').widgets[0].value = 78 }")
+    other.run()
+    second.close()
+    page.bring_to_front()
+    assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
+
+    # Another workflow's tab, and back.
+    page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.NewBlankWorkflow') }")
+    front_end.until(lambda: not page.evaluate("() => app.graph.nodes.some((n) => n.conceptExplorer)"))
+    page.evaluate("async () => { await app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow') }")
+    front_end.until(lambda: page.evaluate("() => app.graph.nodes.some((n) => n.conceptExplorer)"))
+    driver.ready()
+    assert np.array_equal(driver.canvas(), before) and driver.state()["concept"] == "sea"
+
+
+def test_a_restart_of_the_server_is_said_and_a_run_brings_the_maps_back(front_end: Any) -> None:
+    driver, page, server = Driver(front_end), front_end.page, front_end.server
+    page.evaluate(BUILD)
+    fit_view(page)
+    driver.run()
+    before = driver.canvas()
+    server.__exit__(None, None, None)
+    server.__enter__()
+    driver.slide("Threshold", 0.5)  # what needs no server goes on
+    assert not np.array_equal(driver.canvas(), before) and driver.said().startswith("boat: mask")
+    driver.slide("Blocks from", 4)
+    assert "maps are gone" in driver.said()
+    page.evaluate("() => explorer().set({threshold: 0.35, first_block: null, last_block: null})")
+    driver.run()
+    assert np.array_equal(driver.canvas(), before)

@@ -33,6 +33,8 @@ BUILD = "async (readers) => {" + MAKE + """
     });
     await app.loadGraphData(app.graph.serialize());
 }"""
+CHIPS = """() => app.graph.nodes.find((node) => node.type === 'ConceptAttentionMask').widgets.find(
+    (one) => one.name === 'concept_names').element"""
 SHOWN = """() => app.graph.nodes.filter(
         (node) => node.widgets?.some((one) => one.name === 'concept_names')).map((node) => {
     const root = node.widgets.find((one) => one.name === 'concept_names').element;
@@ -56,15 +58,16 @@ def rendered(front_end: Any, request: pytest.FixtureRequest) -> Any:
 def test_every_reading_node_shows_what_it_found(rendered: Any, request: pytest.FixtureRequest) -> None:
     front_end, page = rendered, rendered.page
     page.evaluate(BUILD, list(READERS))
-    fit_view(page)
     front_end.until(lambda: all(one["chips"] for one in page.evaluate(SHOWN)))
+    fit_view(page)  # nodes have grown by their names
     # Before any run: the names that are typed in the node where the maps come from.
     assert [one["chips"] for one in page.evaluate(SHOWN)] == 5 * [["boat", "sea", "sky", "owl", "background"]]
     # Names are clicked on, not typed.
-    chip = page.locator(".concept-names").first.locator("button")
+    chips = page.evaluate_handle(CHIPS).as_element()
+    front_end.until(lambda: (page.evaluate("() => app.canvas.draw(true, true)"), chips.is_visible())[1])
     concept = "() => app.graph.nodes.find((n) => n.type === 'ConceptAttentionMask').widgets.find(" \
         "(w) => w.name === 'concept').value"
-    chip.nth(3).click()
+    chips.query_selector_all("button")[3].click()
     assert page.evaluate(concept) == "owl"
     result = front_end.run()
     assert result.ok, result.error
@@ -78,8 +81,8 @@ def test_every_reading_node_shows_what_it_found(rendered: Any, request: pytest.F
     assert shown["ConceptAttentionMask"]["size"] == [192, 160]
     assert "'owl' is not in picture 1" in shown["ConceptAttentionMask"]["said"]
     assert not shown["ConceptAttention"]["said"]
-    chip.nth(0).click()
-    chip.nth(1).click(modifiers=["Shift"])
+    chips.query_selector_all("button")[0].click()
+    chips.query_selector_all("button")[1].click(modifiers=["Shift"])
     assert page.evaluate(concept) == "boat + sea"
     # What a workflow holds is what it held before the names came.
     saved = page.evaluate("() => app.graph.serialize()")

@@ -1,7 +1,7 @@
 """ComfyUI's own text encoder of each family, with its own tokenizer: three small layers with random weights.
 
-Qwen's, T5's, CLIP's and Llama's vocabularies come with ComfyUI. Mistral's (FLUX.2 dev), Gemma's (Lumina 2, PixelDiT)
-and GPT-OSS's (Lens) come with checkpoints: for those, ComfyUI's classes are given Qwen's or Pile-T5's.
+Qwen's, T5's, CLIP's and Llama's vocabularies come with ComfyUI. Mistral's (FLUX.2 dev), Gemma's (Lumina 2, PixelDiT),
+UMT5's (Wan) and GPT-OSS's (Lens) come with checkpoints: for those, ComfyUI's classes are given Qwen's or Pile-T5's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPTIONS = {
     "dtype": torch.float32,
     **{f"{name}_model_config": LLM for name in LLMS},
     "mistral3_24b_model_config": {**LLM, "vocab_size": 152064},
-    **{f"{name}_model_config": T5 for name in ("t5xxl", "pile_t5xl")},
+    **{f"{name}_model_config": T5 for name in ("t5xxl", "pile_t5xl", "umt5xxl")},
     **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g", "clip_h")},
     "gpt_oss_config": {**LLM, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
     "selected_layers": (0, 2),
@@ -148,7 +148,7 @@ def lens() -> Target:
     return of("gpt_oss", "LensTokenizer", lambda file: file.lens_te(), tokenizer_json=json)
 
 
-def gemma(file: str, tokenizer: str, make: Callable[[Any], Callable[..., nn.Module]]) -> Target:
+def piled(file: str, tokenizer: str, make: Callable[[Any], Callable[..., nn.Module]]) -> Target:
     return of(file, tokenizer, make, spiece_model=vocabulary("t5_pile_tokenizer/tokenizer.model").read_bytes())
 
 
@@ -169,11 +169,13 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "boogu": lambda: of("boogu", "BooguTokenizer", lambda file: file.te()),
     "lens": lens,
     "joy": lambda: of("joyimage", "JoyImageTokenizer", lambda file: file.te()),
-    "pixeldit": lambda: gemma("pixeldit", "PixelDiTGemma2Tokenizer", lambda file: file.pixeldit_te()),
+    "pixeldit": lambda: piled("pixeldit", "PixelDiTGemma2Tokenizer", lambda file: file.pixeldit_te()),
     "zimage": lambda: of("z_image", "ZImageTokenizer", lambda file: file.te()),
-    "lumina2": lambda: gemma("lumina2", "LuminaTokenizer", lambda file: file.te()),
+    "lumina2": lambda: piled("lumina2", "LuminaTokenizer", lambda file: file.te()),
     "krea2": lambda: of("krea2", "Krea2Tokenizer", lambda file: tapped(file.te())),
     "sdxl": lambda: of("sdxl_clip", "SDXLTokenizer", lambda file: file.SDXLClipModel, "comfy"),
     "sd1": lambda: of("sd1_clip", "SD1Tokenizer", lambda file: file.SD1ClipModel, "comfy"),
+    "wan": lambda: piled("wan", "WanT5Tokenizer", lambda file: file.te()),
+    "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

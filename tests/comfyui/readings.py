@@ -133,5 +133,7 @@ READINGS = [
     Reading("SDXL", "sdxl", "l", CLIP, 1, length=77),
     Reading("Stable Diffusion 1.5", "sd1", "l", CLIP, 1, length=77),
     Reading("Stable Diffusion 1.5", "sd2", "h", CLIP, 1, length=77),
+    Reading("Wan", "wan", "umt5xxl", PILE, 0, length=512),
+    Reading("CogVideoX", "cogvideo", "t5xxl", T5, 0, length=226),
     Reading("Krea 2", "krea2", "qwen3vl_4b", QWEN, 34, dropped=34, behind=5),
 ]

@@ -17,7 +17,7 @@ from .golden_cases import CLASSES, FOLDER, Case, draw_weights, read_case
 from .graphs import randn
 from .helpers import APPLY, READ
 
-TINY = ("sdxl_unet", "sd15")
+TINY = ("sdxl_unet", "sd15", "wan")
 CONCEPTS, STEPS, WIDTH = 3, 2, 48
 """WIDTH: channels of the text, in every tiny model here."""
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1]}
@@ -60,6 +60,8 @@ def tiny_model(name: str, dtype: torch.dtype = torch.float32) -> Any:
     if dtype != torch.float32:
         model.model.diffusion_model.to(dtype)
         model.model.diffusion_model.dtype = dtype
+        if hasattr(model.model.diffusion_model, "patch_embedding"):
+            model.model.diffusion_model.patch_embedding.float()  # Wan's stays so
     return model
 
 
@@ -157,7 +159,7 @@ def test_a_prompt_as_long_as_the_picture(core: Any, name: str) -> None:
     patched, runs = core("adapters.comfy.sampling").apply_concept_attention(base, named, "cross_attention", 0.0, 1.0)
     maps = runs.find(sample(patched, 1, sizes(base)[0], 4, tokens))
     handle.remove()
-    queries, keys = queries_and_keys(base, attention, asked[0], named)
+    queries, keys = queries_and_keys(base.model, attention, asked[0], named)
     heads = attention.heads if hasattr(attention, "heads") else attention.num_heads
     width = queries.shape[-1]
     expected = torch.einsum("b n d, b c d -> b c n", queries, keys) / (heads * (width / heads) ** 0.5)
@@ -171,7 +173,10 @@ def first_text_attention(dit: Any) -> Any:
 
 def queries_and_keys(base: Any, attention: Any, hidden: Tensor, named: Any) -> tuple[Tensor, Tensor]:
     """By the attention's own layers, as its forward calls them."""
-    return attention.to_q(hidden), attention.to_k(named.embeddings)
+    if hasattr(attention, "to_q"):
+        return attention.to_q(hidden), attention.to_k(named.embeddings)
+    rows = base.diffusion_model.text_embedding(torch.stack([one.tokens[list(one.own)] for one in named.captions]))
+    return attention.norm_q(attention.q(hidden)), attention.norm_k(attention.k(rows.mean(dim=1)))[None]
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -47,7 +47,7 @@ def expected(case: Case, projection: str, grid: tuple[int, ...]) -> Tensor:
 SETTINGS = [
     (case.name, projection)
     for case in cases()
-    for projection in ("cross_attention", "value")
+    for projection in ("cross_attention", "value", "gram")
     if projection in case.tensors or f"{projection}_0" in case.tensors
 ]
 

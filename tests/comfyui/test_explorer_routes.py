@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -69,14 +70,24 @@ def test_shares_and_series(core: Any) -> None:
     assert status == 200 and b'"thing 2"' in about
 
 
-def test_no_message_is_larger_than_it_may_be(core: Any) -> None:
+@pytest.mark.parametrize("picture", [False, True])
+def test_no_message_is_larger_than_it_may_be(core: Any, picture: bool) -> None:
     scores = torch.randn(2, 19, 1, 40, 64, 64, generator=torch.Generator().manual_seed(0))
     what, root = shown(core, scores, 40), f"/concept_attention/{KEY}"
-    at_once = core("adapters.comfy.routes").concepts_at_once(what)
+    if picture:  # three cells a token's side are what fits
+        colors = core("explore").colors_of(what.maps, torch.rand(1, *what.size, 3))
+        assert colors.shape == (1, 3, 192, 192)
+        what = replace(what, colors=colors)
+    at_once = core("adapters.comfy.routes").concepts_at_once(what.grid(edges=True))
     paths = [f"{root}/shares?from={first}" for first in range(0, 40, at_once)]
     answers = ask(core, what, *paths, f"{root}/series?by=block", f"{root}/about")
     assert all(status == 200 and len(body) < 64 * 1024 for status, body in answers)
-    assert b"".join(body for _, body in answers[: len(paths)]) == core("explore").stack(what.maps, 0).tobytes()
+    wanted = core("explore").stack(what.maps, 0, what.colors)
+    assert b"".join(body for _, body in answers[: len(paths)]) == wanted.tobytes()
+    (_, plain), (_, about) = ask(core, what, f"{root}/shares?edges=false&from=3", f"{root}/about")
+    tokens = core("adapters.comfy.routes").concepts_at_once((64, 64))
+    assert plain == core("explore").stack(what.maps, 0)[3 : 3 + tokens].tobytes()
+    assert json.loads(about)["tokens"] == [64, 64] and json.loads(about)["cells"] == ([192, 192] if picture else None)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +172,15 @@ def test_the_node_gives_what_the_explorer_shows(core: Any, pack: dict[str, Any])
     renamed = node.execute(what.maps, None, None, json.dumps({"concept": "thong", "strokes": [stroke]}))
     assert torch.equal(renamed.result[0], painted.result[0]) and renamed.ui["explorer"] == [key]
     assert "no concept 'thong'" in renamed.ui["text"][0]
+    # With a picture the masks follow its edges, unless that is switched off; either way they are what is shown.
+    picture = torch.rand(2, *what.size, 3)
+    colors = explore.colors_of(what.maps, picture)
+    for edges in (True, False):
+        view = json.dumps({"concept": "thing 1", "threshold": 0.4, "edges": edges})
+        mask = node.execute(what.maps, None, picture, view).result[0]
+        grid = explore.stack(what.maps, 1, colors if edges else None)[1]
+        assert grid.shape == ((24, 32) if edges else (6, 8))
+        assert np.array_equal(mask[1].numpy() > 0, explore.cut(grid, 0.4, what.covered, what.size))
     with pytest.raises(ValueError, match="`samples` is not connected"):
         node.execute(core("record").RunStore())
     with pytest.raises(ValueError, match="takes the maps of another node"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -125,12 +126,19 @@ def test_family(name: str, core: Any, seen: Seen) -> None:
         assert_close(velocity, expected["velocity"], atol=5e-5, rtol=0)
     if "image_vectors_first_rows" in expected:
         assert_close(torch.stack(seen.image), expected["image_vectors_first_rows"], atol=limits["vectors"], rtol=0)
+        first = expected["image_vectors_first_rows"]
+        onto = core("features").directions(first.shape[-1])
+        found = maps.features.float().flatten(3)[..., : first.shape[2]]
+        assert_close(found, torch.einsum("l b n d, d f -> l b f n", first, onto), atol=2e-3, rtol=1e-3)
     outputs = expected["concept_vectors" if "concept_vectors" in expected else "concept_outputs"]
     assert_close(torch.stack(seen.outputs), outputs, atol=limits["vectors"], rtol=0)
     if "concept_residual" in expected:
         assert_close(torch.stack(seen.residual), expected["concept_residual"], atol=limits["vectors"], rtol=0)
     assert_close(maps.scores[0].flatten(3), expected["scores"], atol=limits["scores"], rtol=0)
-    shares = maps.saliency(0, -1, 1 / maps.temperature).flatten(2)
+    if maps.times:  # the oracle knows token frames
+        maps = replace(maps, times=tuple(range(maps.scores.shape[4])))
+    shares = maps.saliency(0, -1, 1 / maps.temperature)
+    shares = rearrange(shares, "(b p) c h w -> b c (p h w)", b=maps.scores.shape[2])
     assert_close(shares, expected["saliency"].flatten(2), atol=limits["saliency"], rtol=0)
 
 

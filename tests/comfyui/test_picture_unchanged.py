@@ -159,6 +159,7 @@ def test_a_batch_is_its_images_one_by_one(pack: dict[str, Any]) -> None:
     for row in range(3):
         single = run_sampler(model, prompt(1), noise[row : row + 1], [1.0, 0.6, 0.0], prompt(11), 2.0)[0]
         assert_close(maps.scores[:, :, row : row + 1], read_maps(pack, attention, single).scores, atol=1e-3, rtol=1e-4)
+        assert_close(maps.features[:, row], read_maps(pack, attention, single).features[:, 0], atol=1e-2, rtol=1e-2)
 
 
 def test_several_positive_prompts_are_averaged(pack: dict[str, Any]) -> None:

@@ -46,6 +46,25 @@ def test_two_samplers_on_one_model(pack: dict[str, Any], flux: Any) -> None:
     assert not same(read_maps(pack, attention, first), expected)
 
 
+@pytest.mark.parametrize("parts", [(2, 4), (1, 2, 4)])
+def test_a_run_in_parts_is_one(pack: dict[str, Any], flux: Any, parts: tuple[int, ...]) -> None:
+    """KSampler (Advanced), one after the other: the maps are those of all steps, as if one sampler had made them."""
+    import nodes
+
+    def sampled(*ends: int) -> tuple[Any, Tensor]:
+        model, attention = apply(pack, flux)
+        latent, start = empty_latent(), 0
+        for end in ends:
+            first = "enable" if start == 0 else "disable"
+            given = first, 3, 4, 1.0, "euler", "simple", prompt(1), prompt(90), latent, start, end, "enable"
+            latent, start = nodes.KSamplerAdvanced().sample(model, *given)[0], end
+        return attention, latent["samples"]
+
+    whole, made = (read_maps(pack, *sampled(*ends)) for ends in ((4,), parts))
+    assert made.sigmas == pytest.approx(whole.sigmas) and len(made.sigmas) == 4
+    assert_close(made.scores, whole.scores, atol=1e-4, rtol=0)
+
+
 def test_two_patched_models(pack: dict[str, Any], flux: Any) -> None:
     (model_a, attention_a), (model_b, attention_b) = apply(pack, flux), apply(pack, flux, "grass")
     latent_a, latent_b = ksampler(model_a, prompt(1)), ksampler(model_b, prompt(2))
@@ -141,9 +160,9 @@ def test_evaluations_at_one_noise_level_are_averaged(pack: dict[str, Any], flux:
     recorder = __import__("sys").modules[adds].Recorder
     real = recorder.add
 
-    def add(self: Any, sigma: float, blocks: tuple[int, ...], scores: Tensor) -> None:
+    def add(self: Any, sigma: float, blocks: tuple[int, ...], scores: Tensor, features: Tensor) -> None:
         seen.append(scores)
-        real(self, sigma, blocks, scores)
+        real(self, sigma, blocks, scores, features)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "add", add)

@@ -62,8 +62,9 @@ def test_round_trip(pack: dict[str, Any], folders: Path, maps: Any) -> None:
     for file in offered:
         assert load.validate_inputs(file=file) is True
         (back,) = load.execute(file).result
-        assert torch.equal(back.scores, maps.scores)
-        assert {**vars(back), "scores": None} == {**vars(maps), "scores": None}
+        assert torch.equal(back.scores, maps.scores) and torch.equal(back.features, maps.features)
+        without = {"scores": None, "features": None}
+        assert {**vars(back), **without} == {**vars(maps), **without}
 
 
 def test_a_changed_file_is_read_again(pack: dict[str, Any], folders: Path, maps: Any) -> None:

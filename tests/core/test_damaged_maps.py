@@ -22,6 +22,7 @@ from conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from conceptattention_core.storage import UNFINISHED, load_maps, save_maps
 
 SCORES = torch.randn(2, 3, 2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+VIDEO = SCORES[:, :, :, :, None].repeat(1, 1, 1, 1, 3, 1, 1)
 DESCRIPTION = {
     "version": 1,
     "concepts": ["dragon", "red rock", "background"],
@@ -38,9 +39,13 @@ DESCRIPTION = {
 RAW = ConceptAttentionMaps(SCORES, ("dragon", "red rock", "background"), 1, (0, 1, 2), (1.0, 0.1 + 0.2), (64, 96))
 
 
-def file_of(description: Any, scores: torch.Tensor = SCORES) -> bytes:
+FEATURES = torch.randn(3, 2, 16, 4, 6, generator=torch.Generator().manual_seed(1)).half()
+FEATURES_OF_VIDEO = FEATURES[:, :, :, None].repeat(1, 1, 1, 3, 1, 1)
+
+
+def file_of(description: Any, scores: torch.Tensor = SCORES, **more: torch.Tensor) -> bytes:
     text = description if isinstance(description, str) else json.dumps(description)
-    return save({"scores": scores}, metadata={"concept_attention_maps": text})
+    return save({"scores": scores, **more}, metadata={"concept_attention_maps": text})
 
 
 def refused(path: Path, data: bytes, message: str) -> None:
@@ -53,7 +58,7 @@ def refused(path: Path, data: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "later version"),
+        ({"version": 3}, "later version"),
         ({"version": 1.5}, "version is '1.5', not a whole number"),
         ({"concepts": None}, "concepts is 'None', not a list"),
         ({"concepts": ["dragon", "rock"]}, r"contradicts itself.*\(2, 3, 2\)"),
@@ -79,6 +84,9 @@ def refused(path: Path, data: bytes, message: str) -> None:
         ({"temperature": 0}, "temperature is '0'"),
         ({"default_blocks": [1, 2, 3]}, "a list of 1 to 2"),
         ({"family": "x" * 101}, "family is"),
+        ({"times": [0.0, 0.5, 1.0]}, "contradicts itself.*3 pictures of"),
+        ({"times": []}, "times is .*a list of 1 to"),
+        ({"times": [0.0, -1]}, "times is '-1'"),
     ],
 )
 def test_descriptions_that_do_not_fit(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -106,11 +114,17 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         (file_of('{"version": 1' + "0" * 5000 + "}"), "does not describe its maps"),
         (file_of(DESCRIPTION, SCORES.double()), "contradicts itself: F64"),
         (file_of(DESCRIPTION, SCORES[0]), "contradicts itself"),
+        (file_of(DESCRIPTION, VIDEO), "contradicts itself.*a picture of"),
+        (file_of({**DESCRIPTION, "times": [0.0, 2.5]}, VIDEO), "contradicts itself.*2 pictures of"),
+        (file_of({**DESCRIPTION, "times": [0.0] * 97}, VIDEO), "contradicts itself.*97 pictures of"),
         (file_of(DESCRIPTION, SCORES / 0), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * math.nan), "not numbers, or beyond"),
         (file_of(DESCRIPTION, SCORES * 1e35), "not numbers, or beyond"),
+        (file_of(DESCRIPTION, features=FEATURES[:2]), r"contradicts itself.*\(2, 2, 16, 4, 6\)"),
+        (file_of(DESCRIPTION, features=FEATURES.float()), "contradicts itself: F32 features"),
+        (file_of({**DESCRIPTION, "version": 2}, features=FEATURES / 0), "features that are not numbers"),
     ],
-    ids=range(15),
+    ids=range(21),
 )
 def test_files_that_hold_no_maps(tmp_path: Path, data: bytes, message: str) -> None:
     refused(tmp_path / "other.safetensors", data, message)
@@ -124,20 +138,26 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         load_maps(tmp_path / "folder.safetensors")
 
 
+OF_VIDEO: tuple[dict[str, Any], ...] = ({}, {"version": 2, "times": [0.0, 0.5, 1.0, 2.0]})
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
     lambda inside: st.lists(inside, max_size=5) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
     max_leaves=8,
 )
-CHANGED = st.dictionaries(st.sampled_from(list(DESCRIPTION)), JSON, min_size=1, max_size=3).map(
-    lambda change: file_of({**DESCRIPTION, **change})
-)
+WHOLE = {**DESCRIPTION, "version": 2}
+CHANGED = st.tuples(
+    st.booleans(), st.dictionaries(st.sampled_from([*DESCRIPTION, "times"]), JSON, min_size=1, max_size=3)
+).map(lambda given: file_of(
+    {**WHOLE, **OF_VIDEO[given[0]], **given[1]},
+    (SCORES, VIDEO)[given[0]],
+    features=(FEATURES, FEATURES_OF_VIDEO)[given[0]],
+))
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
     """A good file with bytes overwritten, taken out or put in, or cut off, most often where it describes itself."""
-    data = bytearray(file_of(DESCRIPTION))
+    data = bytearray(file_of(WHOLE, features=FEATURES))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, 700) | st.integers(0, len(data) - 1))
         how = draw(st.sampled_from(["set", "cut", "put", "end"]))

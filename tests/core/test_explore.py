@@ -14,12 +14,14 @@ import torch
 from conceptattention_core.explore import (
     View,
     chosen_steps,
+    colors_of,
     cut,
     enlarged,
     maps_key,
     masks_of,
     painted,
     parse_state,
+    pixels_of,
     reading,
     series,
     stack,
@@ -43,6 +45,20 @@ def test_shares_are_those_of_the_maps() -> None:
     for picture in (0, 1):
         wanted = MAPS.saliency()[picture]
         assert np.abs(stack(MAPS, picture) / 255 - wanted.numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_maps_follow_the_edges_of_a_picture() -> None:
+    """A border between two colours in the middle of a token's column is where the concepts' border goes."""
+    scores = torch.full((1, 1, 1, 2, 4, 8), -2.0)
+    scores[..., 0, :, :4], scores[..., 1, :, 4:] = 2.0, 2.0
+    maps = ConceptAttentionMaps(scores, ("boat", "background"), 1, (0,), (1.0,), (64, 128))
+    picture = torch.zeros(1, 64, 128, 3)
+    picture[:, :, :70] = 1.0  # the maps' own border is at 64
+    colors = colors_of(maps, picture)
+    assert colors.shape == (1, 3, 16, 32)
+    (plain, followed) = (pixels_of(stacks(maps, given), (64, 128), (64, 128))[0, 0] >= 0.5 for given in (None, colors))
+    assert (plain.sum(dim=1) == 64).all() and ((followed.sum(dim=1) - 70).abs() <= 2).all()
+    assert maps_key(maps, (64, 128)) != maps_key(maps, (64, 128), colors)
 
 
 def test_a_reading_is_what_its_saliency_says() -> None:

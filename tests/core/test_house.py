@@ -13,10 +13,10 @@ CORE = "conceptattention_core"
 
 FLOORS = (
     ("letters",),
-    ("names",),
+    ("names", "features"),
     ("concepts", "pieces", "stream", "noise", "images", "described"),
     ("scores", "expression"),
-    ("cross", "reading"),
+    ("cross", "reading", "times"),
     ("maps", "steps"),
     ("record", "storage"),
     ("masks", "pictures"),

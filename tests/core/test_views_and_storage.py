@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,17 @@ def test_clear_errors() -> None:
         maps.overlay(torch.zeros(3, 64, 96))
 
 
-def test_saved_maps_come_back_bit_for_bit(tmp_path: Path) -> None:
+FEATURES = torch.randn(3, 2, 16, 4, 6, generator=torch.Generator().manual_seed(1)).half()
+
+
+@pytest.mark.parametrize("features", [None, FEATURES], ids=["version 1", "version 2"])
+def test_saved_maps_come_back_bit_for_bit(tmp_path: Path, features: torch.Tensor | None) -> None:
     file = tmp_path / "maps.safetensors"
-    ConceptMaps(RAW).save(file)
+    ConceptMaps(replace(RAW, features=features)).save(file)
     back = load_maps(file)
     assert torch.equal(back.scores, RAW.scores)
-    assert {**vars(back), "scores": None} == {**vars(RAW), "scores": None}
+    assert {**vars(back), "scores": None, "features": None} == {**vars(RAW), "scores": None}
+    assert (back.features is None) if features is None else torch.equal(back.features, features)
     assert ConceptMaps.load(file).concepts == RAW.concepts
     save_maps(back, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()

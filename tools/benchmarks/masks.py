@@ -6,7 +6,8 @@ Held-out scenes of the demo model, sampled as `tools.benchmarks.presence` does i
 that are not in it are asked for by Concept Attention Mask, with its defaults but for the method and `min_presence`, and
 the picture as guide. IoU: of present concepts with the scene's own label map. Masked in vain: part of the picture that
 the mask of an absent concept covers; refused: masks of absent concepts that are empty; lost: masks of present ones.
-Then the same of Concept Explorer, by its threshold. `--first` names other scenes: 7000 are those to choose by.
+Then the same of Concept Explorer, by its threshold, and with its edges off. `--first` names other scenes: 7000 are
+those to choose by.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from conceptattention_core.explore import masks_of, stacks
+from conceptattention_core.explore import colors_of, masks_of, stacks
 from conceptattention_core.maps import covered_size
 from conceptattention_core.masks.presence import presence
 from conceptattention_core.masks.recipe import MaskRecipe, make_mask
@@ -27,6 +29,7 @@ from tools.benchmarks.quality import start_comfyui
 
 METHODS = ("soft", "mean", "otsu", "percentile", "threshold", "argmax")
 FLOORS = (0.0, 0.25, 0.5)
+EXPLORERS = ("explorer", "explorer, no edges")
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 OFFSET = 5000
 """Scenes of their own: neither presence nor anything else was fitted on them."""
@@ -48,20 +51,22 @@ def main() -> None:
     from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT
 
     parts = load_demo_flux()
-    rules = [*((method, floor) for method in METHODS for floor in FLOORS), *(("explorer", one) for one in THRESHOLDS)]
+    rules = [*((method, floor) for method in METHODS for floor in FLOORS), *product(EXPLORERS, THRESHOLDS)]
     there: dict[tuple[str, float], list[float]] = {rule: [] for rule in rules}
     lost, vain = ({key: [] for key in there} for _ in range(2))
     for index in range(options.scenes):
         with torch.inference_mode():
             maps, one = sampled(parts, HELD_OUT + options.first + index, options)
         picture = torch.from_numpy(one.image.copy()).float()[None] / 255
-        grids, sure = stacks(maps), presence(maps) > 0
-        covered = covered_size((grids.shape[2], grids.shape[3]), maps.image_size, maps.image_size, maps.token_pixels)
+        sure = presence(maps) > 0
+        grids = {"explorer": stacks(maps, colors_of(maps, picture)), "explorer, no edges": stacks(maps)}
+        grid, size = (maps.scores.shape[-2], maps.scores.shape[-1]), maps.image_size
+        covered = covered_size(grid, size, size, maps.token_pixels)
         for number, name in enumerate(maps.concepts[:-1]):
             wanted = torch.from_numpy(one.labels == one.names.index(name) + 1) if name in one.names else None
             for method, level in rules:
-                if method == "explorer":
-                    shown = masks_of(grids[:, number], level, sure[:, number], covered, maps.image_size)
+                if method in grids:
+                    shown = masks_of(grids[method][:, number], level, sure[:, number], covered, size)
                     made = shown[0] > 0
                 else:
                     recipe = MaskRecipe(name, method=method, min_presence=level)

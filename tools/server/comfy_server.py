@@ -65,9 +65,9 @@ class Graph(dict[str, Any]):
         return node
 
     def show_decoded(self) -> None:
-        """Have every decoded picture shown, by a node of its decoder's title: a workflow need not show them all."""
+        """Have every decoded or loaded picture shown, by a node of its title: a workflow need not show them all."""
         for node, spec in list(self.items()):
-            if spec["class_type"] == "VAEDecode":
+            if spec["class_type"] in ("VAEDecode", "LoadImage"):
                 inputs = {"images": [node, 0]}
                 self[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": spec["_meta"]}
 

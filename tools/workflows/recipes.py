@@ -15,6 +15,8 @@ CONCEPTS = ("cloud", "sky", "grass")
 THING = "cloud"
 SEED, REDO_SEED = 5, 6
 PIXELS = 256
+PICTURE = "concept_attention_scene.png"
+"""Made by the demo Flux; the pack brings it along for Load Image (workflows/input)."""
 WIDE, GAP = 260, 16
 """Width of a column, and what lies between two."""
 LOADER = Item("model", "ConceptAttentionDemoModel", size=(WIDE, 0))
@@ -304,11 +306,8 @@ def existing_picture() -> Plan:
     }
     items = [
         LOADER,
-        prompt("prompt", SCENE),
         prompt("negative", "", "No negative prompt"),
-        Item("latent", "EmptySD3LatentImage", {"width": PIXELS, "height": PIXELS}, "Size", (WIDE, 0)),
-        sampler("sampler", MODEL, ("prompt", 0), ("latent", 0)),
-        picture("picture", ("sampler", 0), "Picture"),
+        Item("picture", "LoadImage", {"image": PICTURE}, "Picture", (WIDE, 314)),
         Item("read", "ConceptAttentionFromImage", found, size=(WIDE, 0)),
         *mask(THING, {"maps": ("read", 0)}),
         Item("encode", "VAEEncode", {"pixels": ("picture", 0), "vae": VAE}, size=(WIDE, 0)),
@@ -320,12 +319,12 @@ def existing_picture() -> Plan:
     ]
     text = """## Any picture: find, mask, inpaint
 
-**Concept Attention from Image** needs a picture only, wherever it comes from. Here the demo Flux makes one; put **Load
-Image** in its place for your own (the demo Flux knows cartoons only)."""
+**Concept Attention from Image** needs a picture only: choose your own in **Load Image**. (The demo Flux knows cartoons
+only; for photographs, put your own Flux in its place.)"""
     rows = [
         {
-            "1  Some picture": [["note", "model", "latent", "prompt", "negative"]],
-            "2  Its maps and the mask": [["sampler", "picture", "read"], ["mask"]],
+            "1  Your picture": [["note", "picture", "model"]],
+            "2  Its maps and the mask": [["read", "negative"], ["mask"]],
             "3  Draw something else inside it": [
                 ["new prompt", "encode", "noise mask", "redo", "redone"],
                 ["paste", "result"],

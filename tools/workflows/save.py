@@ -33,7 +33,7 @@ from tools.workflows.recipes import RECIPES
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 IMAGES = WORKFLOWS.parent / "docs" / "images"
-DEMO, FLUX = "Demo, mask things while you sample", "Mask things on FLUX1"
+DEMO, FLUX = "A demo, mask things while you sample", "Mask things on FLUX1"
 RECIPE_SHOWS = ("Mask of the", "Result")
 DEMO_SHOWS = ("Picture", "Overlay of all concepts", *(f"Heat map: {name}" for name in CONCEPTS), f"Mask: {MASKED}")
 IN_README = ("Replace a thing", "Cut out a thing", "Replace a thing, soft edge", "A prompt for one region")
@@ -79,7 +79,8 @@ def pictures(server: Server, api: dict[str, Any], titles: Sequence[str]) -> list
     result = server.run(seen, timeout=900)
     if not result.ok:
         raise RuntimeError(f"{result.failed_node}: {result.error}")
-    drawn = {node: spec["_meta"]["title"] for node, spec in seen.items() if spec["class_type"] != "VAEDecode"}
+    made = {node: spec for node, spec in seen.items() if spec["class_type"] not in ("VAEDecode", "LoadImage")}
+    drawn = {node: spec["_meta"]["title"] for node, spec in made.items()}
     nodes = [node for title in titles for node, own in drawn.items() if own.startswith(title)]
     return [Image.fromarray(result.pictures(Node(node))[0]) for node in nodes]
 

@@ -1,5 +1,6 @@
-// What the explorer draws, from maps of one byte a token. `cut` and `paint` do what conceptattention_core/explore.py
-// does, in the same order and in double precision: the mask on the screen is the mask of the node, to the pixel.
+// What the explorer draws, from maps of one byte a token or cell. `cut` and `paint` do what
+// conceptattention_core/explore.py does, in the same order and in double precision: the mask on the screen is the mask
+// of the node, to the pixel.
 
 /** For each pixel of a side: the token before it, the one behind it, and how far it is between them. */
 function places(side, covered, count) {

@@ -43,6 +43,17 @@ export class Explorer {
 
   say(text) { this.page.said.textContent = text; }
 
+  /** What the server is asked; the canvas is `aria-busy` until all answers are drawn. */
+  async awaiting(answer) {
+    this.awaited = (this.awaited ?? 0) + 1;
+    this.page.canvas.setAttribute("aria-busy", "true");
+    try {
+      return await answer;
+    } finally {
+      if (!--this.awaited) this.page.canvas.setAttribute("aria-busy", "false");
+    }
+  }
+
   // ---- what the server has ------------------------------------------------------------------------------------------
 
   /** A run has ended: `key` of its maps, and files of its pictures. */
@@ -53,8 +64,12 @@ export class Explorer {
     await this.load();
   }
 
+  load() { return this.awaiting(this.loadAll()); }
+
+  loadMaps() { return this.awaiting(this.loadShares()); }
+
   /** Ask for the maps of the last run again: after a run, and when a saved workflow is opened. */
-  async load() {
+  async loadAll() {
     if (!this.kept.key) return;
     const answer = await api.fetchApi(`${ROOT}${this.kept.key}/about`).catch(() => null);
     if (!answer?.ok) {
@@ -63,6 +78,7 @@ export class Explorer {
       return this.say(word(GONE));
     }
     this.about = await answer.json();
+    this.maps = null;  // what is drawn stays until its own maps have come
     this.named = this.about.names.length - this.about.background;
     this.shownPicture = Math.min(this.shownPicture, this.about.pictures - 1);
     this.fill();
@@ -87,8 +103,8 @@ export class Explorer {
   get reading() { return { ...this.state, ...this.played }; }
 
   query(more) {
-    const { first_block, last_block, start, end, temperature } = this.reading;
-    const asked = { picture: this.shownPicture, start, end, temperature, ...more };
+    const { first_block, last_block, start, end, temperature, edges } = this.reading;
+    const asked = { picture: this.shownPicture, start, end, temperature, edges, ...more };
     if (first_block !== null) asked.first_block = first_block;
     if (last_block !== null) asked.last_block = last_block;
     return new URLSearchParams(asked);
@@ -101,17 +117,20 @@ export class Explorer {
   }
 
   /** All concepts' maps as the state reads them; an answer that a later question overtook is dropped. */
-  async loadMaps() {
+  async loadShares() {
     if (!this.about) return;
-    const asked = ++this.asked, size = this.about.grid[0] * this.about.grid[1], maps = [];
+    const { about } = this, grid = (this.state.edges && about.cells) || about.tokens;
+    const asked = ++this.asked, size = grid[0] * grid[1], maps = [];
+    const atOnce = Math.max(1, Math.floor(about.message / size));
     try {
-      for (let from = 0; from < this.about.names.length; from += this.about.at_once) {
+      for (let from = 0; from < about.names.length; from += atOnce) {
         const bytes = await this.ask("shares", { from });
         for (let at = 0; at < bytes.length; at += size) maps.push(bytes.subarray(at, at + size));
       }
       const by = SERIES[this.kept.view];
       const series = by && this.concept >= 0 ? await this.ask("series", { by, concept: this.concept }) : null;
       if (asked !== this.asked) return;
+      about.grid = grid;
       Object.assign(this, { maps, series });
       this.draw();
     } catch (error) {
@@ -227,7 +246,7 @@ export class Explorer {
   seriesSize() { return this.series.length / this.seriesCount(); }
 
   seriesGrid() {
-    let [h, w] = this.about.grid;
+    let [h, w] = this.about.tokens;
     while (h * w > this.seriesSize()) [h, w] = [Math.floor(h / 2), Math.floor(w / 2)];
     return [h, w];
   }
@@ -252,6 +271,7 @@ export class Explorer {
     page.picture.input.max = about.pictures - 1;
     page.picture.label.hidden = about.pictures < 2;
     page.play.hidden = about.steps < 2;
+    page.edges.hidden = !about.cells;
     this.show();
   }
 
@@ -263,6 +283,7 @@ export class Explorer {
     put(page.threshold, state.threshold, state.threshold.toFixed(2));
     put(page.temperature, Math.log10(state.temperature), `x ${state.temperature.toFixed(2)}`);
     if (!page.brush.input.dataset.set) put(page.brush, 0.03, "");
+    page.edges.setAttribute("aria-pressed", state.edges);
     page.add.setAttribute("aria-pressed", this.mode === "add");
     page.remove.setAttribute("aria-pressed", this.mode === "remove");
     if (!about) return;
@@ -317,12 +338,17 @@ export class Explorer {
     on(page.picture, () => {
       this.shownPicture = value(page.picture);
       this.show();
-      this.loadPicture();
+      this.awaiting(this.loadPicture());
       this.loadMaps();
     });
     page.brush.input.addEventListener("input", () => { page.brush.input.dataset.set = "1"; });
     page.concept.onchange = () => this.set({ concept: page.concept.value });
-    page.view.onchange = () => { this.kept.view = page.view.value; this.changed(); this.loadMaps(); };
+    page.view.onchange = () => {
+      this.kept.view = page.view.value;
+      this.changed();
+      if (SERIES[this.kept.view]) this.loadMaps();
+      else this.draw();
+    };
     const mode = (name) => () => { this.mode = this.mode === name ? "" : name; this.show(); };
     page.add.onclick = mode("add");
     page.remove.onclick = mode("remove");
@@ -334,6 +360,7 @@ export class Explorer {
       this.set({ strokes: this.state.strokes.map((one) => ({ ...one, key: this.kept.key })) });
     };
     page.clear.onclick = () => this.set({ strokes: [] });
+    page.edges.onclick = () => this.set({ edges: !this.state.edges }, true);
     page.play.onclick = () => this.play();
     page.save.onclick = () => this.save();
     listenToHand(this);

@@ -59,16 +59,18 @@ export function makePage() {
   page.clear = button("Clear", "Take back all strokes");
   page.keep = button("Keep old strokes", "Use the strokes of older pictures on this one, too");
   page.play = button("Play", "Show one step after another");
+  page.edges = button("Edges", "Follow the picture's edges");
   page.save = button("Save PNG", "Save what is seen");
-  // Until there is a batch, and there are steps, and older strokes.
-  page.picture.label.hidden = page.play.hidden = page.keep.hidden = true;
+  // Until there is a batch, and there are steps, and older strokes, and a picture.
+  page.picture.label.hidden = page.play.hidden = page.keep.hidden = page.edges.hidden = true;
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": word("Concepts") });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
     element("style", {}, [STYLE]),
     element("div", { className: "stage" }, [page.canvas]),
     page.said,
-    element("div", { className: "row" }, [page.concept, page.view, page.picture.label, page.play, page.save]),
+    element("div", { className: "row" }, [page.concept, page.view, page.picture.label, page.play, page.edges,
+      page.save]),
     page.legend,
     element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
     element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),

@@ -1,7 +1,7 @@
 // What an explorer keeps in its widget, and what it means for maps of so many blocks and steps. Pure functions.
 
-export const DEFAULTS = { concept: "", threshold: 0.4, first_block: null, last_block: null, start: 0, end: 1,
-  temperature: 1, strokes: [] };
+export const DEFAULTS = { concept: "", threshold: 0.35, first_block: null, last_block: null, start: 0, end: 1,
+  temperature: 1, edges: true, strokes: [] };
 
 export const ROOT = "/concept_attention/";
 
@@ -36,6 +36,7 @@ export function readState(text) {
     start: between(given.start, 0, 1),
     end: between(given.end, 0, 1),
     temperature: between(given.temperature, 0.01, 1000),
+    edges: typeof given.edges === "boolean",
     strokes: Array.isArray(given.strokes) && given.strokes.every(stroke),
   };
   const kept = Object.keys(DEFAULTS).filter((name) => name in given && right[name]);

@@ -72,7 +72,9 @@ class Names {
   }
 
   async show() {
-    const names = await this.names();
+    const names = await this.names(), shown = JSON.stringify([names, this.kept]);
+    if (shown === this.shown) return;  // a press that has begun on a name must end on it
+    this.shown = shown;
     this.chips.replaceChildren(...names.map((name) => {
       const sure = this.kept[name], there = sure === undefined ? "" : ` ${sure.toFixed(2)}`;
       const title = word("Choose {name}. With Shift: add it.", { name });

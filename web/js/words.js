@@ -49,6 +49,8 @@ const WORDS = {
     "前の画像の線をこの画像でも使います", "이전 이미지의 획을 이 이미지에도 씁니다"],
   "Play": ["播放", "再生", "재생"],
   "Show one step after another": ["逐步显示", "ステップを順に表示します", "스텝을 차례로 표시합니다"],
+  "Edges": ["边缘", "輪郭", "가장자리"],
+  "Follow the picture's edges": ["贴合图像的边缘", "画像の輪郭に沿わせます", "이미지의 가장자리를 따릅니다"],
   "Save PNG": ["保存 PNG", "PNG を保存", "PNG 저장"],
   "Save what is seen": ["保存所见", "表示中のものを保存します", "보이는 것을 저장합니다"],
   ["Click, or left and right: choose a concept. Up and down: the threshold. While painting, arrows move the "

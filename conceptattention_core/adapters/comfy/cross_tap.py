@@ -25,7 +25,8 @@ class CrossTap(Tap):
         self.recorder = recorder
         self.expected = family.places(call.dit)
         self.layout = family.layout(call, math.prod(recorder.frame.grid))
-        self.passing = CrossPass(recorder.projection)
+        frame = recorder.frame
+        self.passing = CrossPass(recorder.projection, frame.grid[0] if frame.times else 1)
         self.tokens: Tensor | None = None
         self.alike: Counter[Place] = Counter()
         """Calls with as many keys as the prompt, by place."""

@@ -75,7 +75,13 @@ def encode_picture(
     progress = comfy.utils.ProgressBar(len(latents) * len(noises))
     size = (image.shape[1], image.shape[2])
     each = [forward.maps(latent, noises, size, lambda: progress.update(1)) for latent in latents]
-    return replace(each[0], scores=torch.cat([maps.scores for maps in each], dim=2), sigmas=(noise_level,))
+    features = [maps.features for maps in each if maps.features is not None]
+    return replace(
+        each[0],
+        scores=torch.cat([maps.scores for maps in each], dim=2),
+        sigmas=(noise_level,),
+        features=torch.cat(features, dim=1) if features else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,7 @@ class NoisedForward:
         latent: ``(1, channels, ...)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
         Raises ValueError where another node on the model kept the scores from being read.
         """
-        height, width = latent.shape[-2:]
-        frame = self.family.frame(self.model.model, transformer_of(self.model), (height, width))
+        frame = self.family.frame(self.model.model, transformer_of(self.model), tuple(latent.shape[2:]))
         frame = replace(frame, image_size=image_size)
         recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf), self.attend_to)
         recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")

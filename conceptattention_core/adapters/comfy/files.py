@@ -1,8 +1,10 @@
-"""Where maps lie in ComfyUI: `.safetensors` files in its input and output folders, and nowhere else."""
+"""Files in ComfyUI's input and output folders, and nowhere else: maps, and the pictures of the pack's workflows."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +72,15 @@ def _shows(name: str) -> bool:
 def _inside(folder: Path, path: Path) -> bool:
     """Whether a path, links followed, lies in a folder. A link that leads round in a circle stays where it is."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def offer_pictures(folder: Path) -> None:
+    """Put a folder's PNG files where Load Image finds them, but in no other file's place.
+
+    Where the input folder cannot be written, Load Image says that a picture is missing, and nothing else is lost.
+    """
+    inputs = Path(folder_paths.get_input_directory())
+    for picture in sorted(folder.glob("*.png")):
+        if not (inputs / picture.name).exists():
+            with contextlib.suppress(OSError):
+                shutil.copyfile(picture, inputs / picture.name)

@@ -67,7 +67,8 @@ class LiveMaps:
             return
         self._seen, blocks, scores = latest
         chosen = select_blocks(blocks, *self.recorder.frame.default_blocks)
-        shares = (scores[chosen, 0] / self.recorder.frame.temperature).softmax(dim=1).mean(dim=0)
+        first = scores[chosen, 0] if scores.ndim == 5 else scores[chosen, 0, :, 0]  # of a video its first frame
+        shares = (first / self.recorder.frame.temperature).softmax(dim=1).mean(dim=0)
         self._sum = shares if self._sum is None else self._sum + shares
         self._steps += 1
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from torch import Tensor
 
 from ...concepts import parse_concepts
-from ...explore import View, reading, series, stack
+from ...explore import MESSAGE_BYTES, View, reading, series, stack
 from ...letters import printable
 from ...maps import ConceptAttentionMaps, covered_size
 from ...masks.presence import presence
 from ...pictures.colormaps import color_map
 from ...pictures.colors import concept_colors
 
-MESSAGE_BYTES = 60 * 1024
 SHELF_BYTES = 512 * 2**20
 SHELF_RUNS = 8
 CLIENTS = 256
@@ -31,15 +31,28 @@ CLIENTS = 256
 
 @dataclass(frozen=True)
 class Shown:
-    """Maps that an explorer shows, at ``(H, W)`` pixels."""
+    """Maps that an explorer shows, at ``(H, W)`` pixels.
+
+    colors: of the pictures whose edges the maps can follow (see `explore.colors_of`); None: there are no pictures.
+    """
 
     maps: ConceptAttentionMaps
     size: tuple[int, int]
+    colors: Tensor | None = None
 
     @property
     def covered(self) -> tuple[int, int]:
-        grid = (self.maps.scores.shape[-2], self.maps.scores.shape[-1])
-        return covered_size(grid, self.maps.image_size, self.size, self.maps.token_pixels)
+        return covered_size(self.maps.grid, self.maps.image_size, self.size, self.maps.token_pixels)
+
+    def grid(self, edges: bool) -> tuple[int, int]:
+        """``(h, w)`` of its maps in bytes."""
+        if self.colors is None or not edges:
+            return self.maps.grid
+        return self.colors.shape[-2], self.colors.shape[-1]
+
+    def bytes(self) -> int:
+        """What it keeps in memory."""
+        return 4 * (self.maps.scores.numel() + (0 if self.colors is None else self.colors.numel()))
 
 
 class Shelf:
@@ -70,7 +83,7 @@ class Shelf:
         return self._shown.get(key)
 
     def bytes(self) -> int:
-        return sum(shown.maps.scores.numel() * 4 for shown in self._shown.values())
+        return sum(shown.bytes() for shown in self._shown.values())
 
 
 SHELF = web.AppKey("concept_attention_shelf", Shelf)
@@ -120,17 +133,18 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
     async def shares(request: web.Request) -> web.Response:
         """``(count, h, w)`` bytes of some concepts' shares in a picture, as a view reads them."""
         shown, asked = found(request), request.query
-        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.pictures - 1)
         first = number(asked, "from", 0, len(shown.maps.concepts) - 1)
-        at_once = concepts_at_once(shown)
-        return await answer(lambda: stack(reading(shown.maps, view), picture)[first : first + at_once].tobytes())
+        colors, at_once = shown.colors if view.edges else None, concepts_at_once(shown.grid(view.edges))
+        chosen = slice(first, first + at_once)
+        return await answer(lambda: stack(reading(shown.maps, view), picture, colors)[chosen].tobytes())
 
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/series")
     async def by_block_or_step(request: web.Request) -> web.Response:
         """``(n, h, w)`` bytes of a concept, one map a block or a step."""
         shown, asked = found(request), request.query
         concept = number(asked, "concept", 0, len(shown.maps.concepts) - 1)
-        picture = number(asked, "picture", 0, shown.maps.scores.shape[2] - 1)
+        picture = number(asked, "picture", 0, shown.maps.pictures - 1)
         view, by = view_of(asked), asked.get("by", "block")
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
 
@@ -150,9 +164,9 @@ def shelf_of_server() -> Shelf:
     return server.app.get(SHELF) or Shelf() if server is not None else Shelf()
 
 
-def concepts_at_once(shown: Shown) -> int:
-    """How many concepts' maps go into one message."""
-    return max(1, MESSAGE_BYTES // (shown.maps.scores.shape[-2] * shown.maps.scores.shape[-1]))
+def concepts_at_once(grid: tuple[int, int]) -> int:
+    """How many concepts' maps, ``(h, w)`` bytes each, go into one message."""
+    return max(1, MESSAGE_BYTES // (grid[0] * grid[1]))
 
 
 def describe(shown: Shown) -> dict[str, Any]:
@@ -163,14 +177,15 @@ def describe(shown: Shown) -> dict[str, Any]:
         "background": maps.background_count,
         "colors": (colors * 255).round().int().tolist(),
         "heat": (color_map("heat") * 255).round().int().flatten().tolist(),
-        "grid": [maps.scores.shape[-2], maps.scores.shape[-1]],
+        "tokens": shown.grid(edges=False),
+        "cells": shown.grid(edges=True) if shown.colors is not None else None,
         "size": shown.size,
         "covered": shown.covered,
-        "pictures": maps.scores.shape[2],
+        "pictures": maps.pictures,
         "blocks": maps.blocks,
         "default_blocks": maps.default_blocks,
         "steps": len(maps.sigmas),
-        "at_once": concepts_at_once(shown),
+        "message": MESSAGE_BYTES,
         "presence": presence(maps).tolist(),
         "family": maps.family,
     }
@@ -181,7 +196,10 @@ def view_of(asked: Any) -> View:
     blocks = [number(asked, name, -4096, 4096) if name in asked else None for name in ("first_block", "last_block")]
     start, end = decimal(asked, "start", 0.0, 0, 1), decimal(asked, "end", 1.0, 0, 1)
     temperature = decimal(asked, "temperature", 1.0, 0.01, 1000)
-    return View(first_block=blocks[0], last_block=blocks[1], start=start, end=end, temperature=temperature)
+    edges = asked.get("edges", "true") == "true"
+    return View(
+        first_block=blocks[0], last_block=blocks[1], start=start, end=end, temperature=temperature, edges=edges
+    )
 
 
 def number(asked: Any, name: str, low: int, high: int) -> int:

@@ -9,7 +9,7 @@ when a run ends or fails.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
@@ -41,16 +41,19 @@ def apply_concept_attention(
     start_percent: float,
     end_percent: float,
     family: Family | None = None,
+    runs: RunStore | None = None,
 ) -> tuple[ModelPatcher, RunStore]:
     """Clone a model so that every sampling run on the clone records its concept scores in the returned store.
 
     start_percent, end_percent: part of the sampling schedule to record, 0..1. family: how to read the model; by default
-    as the list of families says. Raises ValueError on an empty range, for a model of no known family, and for a
+    as the list of families says. runs: the store of another model that this one shares a run with; by default one of
+    its own. Raises ValueError on an empty range, for a model of no known family, and for a
     projection that this one does not have.
     """
     if start_percent >= end_percent:
         raise ValueError(f"start_percent ({start_percent}) must be below end_percent ({end_percent}).")
-    runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
+    if runs is None:
+        runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
     patched = model.clone()
     family = family or require_family(model)
     require_projection(family, projection)
@@ -120,10 +123,12 @@ class SamplingRecorder:
         context = get_executing_context()
         group = context.prompt_id if context else ""
         if recorder is None:
-            foreign = foreign_model(self.family, transformer_of(patcher))
-            self.runs.publish(Run(latents, None, problem or foreign, group))
+            run = Run(latents, None, problem or foreign_model(self.family, transformer_of(patcher)), group)
         else:
-            self.runs.publish(recorder.finish(latents, group))
+            run = recorder.finish(latents, group)
+        # A sampler that adds no noise goes on where another has stopped.
+        goes_on = latent_image is not None and not noise.any()
+        self.runs.publish(replace(run, continues=latent_image.cpu() if goes_on else None))
         return samples
 
     def recorder_for(self, patcher: Any, shape: tuple[int, ...]) -> Recorder | None:
@@ -135,7 +140,7 @@ class SamplingRecorder:
             concepts=self.concepts,
             projection=self.projection,
             batch=shape[0],
-            frame=self.family.frame(base, dit, (shape[-2], shape[-1])),
+            frame=self.family.frame(base, dit, shape[2:]),
             sigma_range=self.sigma_range(patcher.get_model_object("model_sampling")),
         )
 
@@ -196,7 +201,7 @@ class EvaluationRecorder:
         if tap.failure:
             self.recorder.skip(tap.failure)
         elif tap.began and not missing:
-            self.recorder.add(sigma, tap.blocks, tap.stacked_scores())
+            self.recorder.add(sigma, tap.blocks, tap.stacked_scores(), tap.stacked_features())
         elif not tap.began and tap.seen == 0:
             self.recorder.skip(
                 "No block of the model passed its attention on to Concept Attention: another node on this model "
@@ -254,7 +259,7 @@ class EvaluationRecorder:
                 "If another node shows the model a part of the picture or batch at a time, remove that node."
             )
             return None
-        if x.ndim == 5 and x.shape[2] != 1:
+        if x.ndim == 5 and x.shape[2] != 1 and not self.family.video:
             self.recorder.skip(
                 f"This run made {x.shape[2]} frames or layers at once; Concept Attention reads single pictures so far."
             )

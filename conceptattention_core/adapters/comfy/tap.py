@@ -54,6 +54,10 @@ class Tap:
         """``(blocks, B, C, N)`` float32 on the CPU, in the order of `blocks`."""
         raise NotImplementedError
 
+    def stacked_features(self) -> Tensor | None:
+        """``(blocks, B, N, channels)`` float32 on the CPU, in the order of `blocks`, for families that have them."""
+        return None
+
     def attend(self, named: dict[str, Any]) -> Any | None:
         """Send the concepts into what this call belongs to, and say which. None: the call is none of ours.
 
@@ -133,6 +137,10 @@ class AttentionTap(Tap):
     def stacked_scores(self) -> Tensor:
         assert self.concepts is not None
         return self.concepts.stacked_scores()
+
+    def stacked_features(self) -> Tensor:
+        assert self.concepts is not None
+        return self.concepts.stacked_features()
 
     def forget(self) -> None:
         self.concepts, self.streams = None, None

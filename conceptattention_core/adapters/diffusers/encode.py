@@ -161,8 +161,10 @@ def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | No
 
 def join_steps(maps: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:
     """One object with the steps of several recordings of a picture, so that saliency averages their softmaxes."""
+    features = [one.features.float() for one in maps if one.features is not None]
     return replace(
         maps[0],
         scores=torch.cat([one.scores for one in maps]),
         sigmas=tuple(sigma for one in maps for sigma in one.sigmas),
+        features=torch.stack(features).mean(dim=0).half() if features else None,
     )

@@ -136,7 +136,8 @@ class Pass:
                 "(`enable_cache`), or another tool, skipped or replaced it. Turn that off while you record maps."
             )
         else:
-            self._recorder.add(self._evaluation.sigma, seen, self._started[0].stacked_scores())
+            concepts = self._started[0]
+            self._recorder.add(self._evaluation.sigma, seen, concepts.stacked_scores(), concepts.stacked_features())
 
     def _watch(self, name: str, module: nn.Module) -> list[RemovableHandle]:
         calls = self._seen[name] = []

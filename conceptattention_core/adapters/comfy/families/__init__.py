@@ -12,6 +12,7 @@ from .aura_flow import AuraFlow
 from .base import Family
 from .boogu import Boogu
 from .chroma import Chroma, ChromaRadiance
+from .cogvideo import CogVideoX
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
@@ -24,6 +25,7 @@ from .pixel_dit import PixelDiT
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 from .unet import SDXL, StableDiffusion1
+from .wan import Wan
 
 FAMILIES: tuple[Family, ...] = (
     Flux1(),
@@ -46,6 +48,8 @@ FAMILIES: tuple[Family, ...] = (
     Boogu(),
     SDXL(),
     StableDiffusion1(),
+    Wan(),
+    CogVideoX(),
 )
 
 
@@ -80,4 +84,6 @@ def require_projection(family: Family, projection: Projection) -> None:
         return
     choice = " or ".join(family.projections)
     why = family.why_no_output or "it has none"
+    if projection == "gram":
+        why = "gram is for video models whose picture only reads the prompt"
     raise ValueError(f"{family.name} has no projection '{projection}': {why}. Choose {choice} in `projection`.")

@@ -15,6 +15,7 @@ from ....maps import LAST_TEN
 from ....record import Frame
 from ....scores import PROJECTIONS, Projection
 from ....stream import TextBlock
+from ....times import picture_times
 from ..call import Call
 from ..pieces import TextEncoder
 
@@ -62,9 +63,9 @@ class Family:
     whole_captions: the text path mixes tokens, so that it has to see a concept's whole caption.
     projections: the spaces in which it can compare. stops_early: a forward can end behind its last wanted block.
     measured: whether blocks and temperature were chosen on real weights. frames: latents have a frame axis,
-    ``(B, channels, 1, h, w)``, though they are pictures. vae: how to load it, for errors.
-    block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of the
-    sentence that says so.
+    ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one, too. vae: how to load it, for
+    errors. block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of
+    the sentence that says so.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Family:
     stops_early: bool = True
     measured: bool = False
     frames: bool = False
+    video: bool = False
     block_name: str = "Block"
     vae: str = "the VAE that belongs to the model"
     why_no_output: str = ""
@@ -96,6 +98,10 @@ class Family:
     def patch(self, dit: Any) -> int:
         """Latent cells per token, each way."""
         return int(dit.patch_size)
+
+    def latent_frames(self, dit: Any) -> int:
+        """Latent frames per token, of video models."""
+        return 1
 
     def context_width(self, dit: Any) -> int:
         """Channels of the conditioning that the model reads."""
@@ -129,16 +135,23 @@ class Family:
         """Keys of ``patches_replace["dit"]`` of every block behind `last_block`, for families that stop early."""
         raise NotImplementedError
 
-    def frame(self, model: BaseModel, dit: Any, latent_size: tuple[int, int]) -> Frame:
-        """What maps of a latent of this ``(h, w)`` are like."""
-        cell, patch = pixels_of_a_cell(model), self.patch(dit)
+    def frame(self, model: BaseModel, dit: Any, latent_size: tuple[int, ...]) -> Frame:
+        """What maps of a latent of this ``(h, w)``, or ``(frames, h, w)``, are like."""
+        cell, patch, (height, width) = pixels_of_a_cell(model), self.patch(dit), latent_size[-2:]
+        time: tuple[int, ...] = ()
+        times: tuple[float, ...] = ()
+        if self.video:
+            together = self.latent_frames(dit)
+            time = (math.ceil(latent_size[0] / together),)
+            times = picture_times(latent_size[0], int(model.latent_format.temporal_downscale_ratio), together)
         return Frame(
-            grid=(math.ceil(latent_size[0] / patch), math.ceil(latent_size[1] / patch)),
-            image_size=(latent_size[0] * cell, latent_size[1] * cell),
+            grid=(*time, math.ceil(height / patch), math.ceil(width / patch)),
+            image_size=(height * cell, width * cell),
             token_pixels=cell * patch,
             family=self.name,
             default_blocks=self.default_blocks,
             temperature=self.temperature,
+            times=times,
         )
 
 

@@ -1,0 +1,46 @@
+"""The time axis: maps live on a video's token frames, a person's pictures are more. Where each of them lies."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def picture_times(latent_frames: int, ratio: int, together: int = 1) -> tuple[float, ...]:
+    """Where each decoded picture lies on the axis of token frames: 0 is the centre of the first, 1 of the second.
+
+    A causal video VAE makes ``1 + ratio * (latent_frames - 1)`` pictures: latent frame 0 is picture 0, latent frame j
+    covers the `ratio` pictures up to ``ratio * j``. together: latent frames of one token frame; the last one may have
+    fewer. A token frame's centre is the middle of the pictures that it covers; before the first centre and behind the
+    last one time stands still.
+    """
+    starts = range(0, latent_frames, together)
+    first = [max(0, ratio * (frame - 1) + 1) for frame in starts]
+    last = [ratio * min(frame + together - 1, latent_frames - 1) for frame in starts]
+    centres = [(one + other) / 2 for one, other in zip(first, last, strict=True)]
+    pictures = np.arange(1 + ratio * (latent_frames - 1))
+    return tuple(np.interp(pictures, centres, np.arange(len(centres))).tolist())
+
+
+def in_pictures(frames: Tensor, times: tuple[float, ...]) -> Tensor:
+    """What is known of token frames, in decoded pictures, each between its two neighbours linearly.
+
+    frames: ``(batch, concepts, frames, ...)``, of a single frame for pictures; times: as of `picture_times`.
+    Returns ``(batch * pictures, concepts, ...)``, all pictures of the first video, then those of the second.
+    """
+    at = torch.tensor(times, dtype=torch.float64)
+    before = at.floor().long().clamp(0, frames.shape[2] - 1)
+    behind = (before + 1).clamp(max=frames.shape[2] - 1)
+    weight = (at - before).to(frames.dtype).view(-1, *[1] * (frames.ndim - 3))
+    mixed = torch.lerp(frames[:, :, before], frames[:, :, behind], weight)
+    return rearrange(mixed, "b c p ... -> (b p) c ...").contiguous()
+
+
+def around(time: float, frames: int) -> tuple[int, int]:
+    """First and last token frame that a picture at this time is made of."""
+    first = min(math.floor(time), frames - 1)
+    return first, min(math.ceil(time), frames - 1)
