@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--concepts", required=True, help='what to look for: "cat, sofa"')
     shared.add_argument("--background", default="background", help="concepts that only compete (default: background)")
     shared.add_argument("--out", type=Path, default=Path("output/concepts"), help="folder (default: output/concepts)")
-    shared.add_argument("--model", default=DEMO, help="folder or hub name of a FLUX.1 model (default: the demo model)")
+    shared.add_argument("--model", default=DEMO, help="folder or hub name of a supported model (default: the demo)")
     shared.add_argument("--device", help="cuda, mps or cpu (default: the best that there is; the demo runs on cpu)")
     shared.add_argument("--offload", action="store_true", help="keep only the part that works on the GPU")
     shared.add_argument("--mask", choices=get_args(MaskMethod), default="mean", help="mask method (default: mean)")
@@ -97,9 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{generate,encode}")
     generate = commands.add_parser("generate", parents=[shared], help="make a picture, and its maps")
     generate.add_argument("prompt")
-    generate.add_argument("--steps", type=int, help="default: 20 (demo), 28 (others)")
+    generate.add_argument("--steps", type=int, help="default: 20 (demo), the family's own (others; FLUX.1: 28)")
     generate.add_argument(
-        "--cfg", type=float, help="real guidance, against an empty prompt; 1 is none (default: 7 (demo), 1 (others))"
+        "--cfg",
+        type=float,
+        help="real guidance, against an empty prompt; 1 is none (default: 7 (demo), the family's own)",
     )
     generate.add_argument("--seed", type=int, default=0)
     generate.set_defaults(run=run_generate)
@@ -117,25 +119,25 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
     import torch
 
     from .adapters.diffusers import ConceptAttention
+    from .adapters.diffusers.families import require_family
     from .adapters.diffusers.load import load_pipeline
 
     pipe = load_pipeline(options.model, options.device, offload=options.offload)
+    family = require_family(pipe)
     height, width = picture_size(options) or (FULL_SIZE, FULL_SIZE)
     attention = ConceptAttention(
         pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
     )
     warn_of_unknown_words(options, pipe)
-    default_cfg = DEMO_CFG if options.model == DEMO else 1.0
+    steps, default_cfg = (DEMO_STEPS, DEMO_CFG) if options.model == DEMO else (family.steps_of(pipe), family.cfg)
     cfg = default_cfg if options.cfg is None else options.cfg
     with attention:
         image = pipe(
             prompt=options.prompt,
             height=height,
             width=width,
-            num_inference_steps=options.steps or (DEMO_STEPS if options.model == DEMO else 28),
-            guidance_scale=options.guidance,
-            true_cfg_scale=cfg,
-            negative_prompt="" if cfg > 1 else None,
+            num_inference_steps=options.steps or steps,
+            **family.call(pipe, options.guidance, cfg),
             generator=torch.Generator().manual_seed(options.seed),
         ).images[0]
     options.out.mkdir(parents=True, exist_ok=True)

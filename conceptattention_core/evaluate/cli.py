@@ -40,7 +40,8 @@ from ..letters import printable
 from .datasets import Dataset
 from .datasets.folder import open_folder
 from .datasets.imagenet_segmentation import open_imagenet_segmentation
-from .datasets.scenes import open_scenes
+from .datasets.scenes import open_confusable, open_scenes
+from .datasets.scenes.scenes import GROUNDS, SKIES
 from .datasets.voc import open_voc
 from .options import SCENES, add_data_options, add_options, chosen_method, chosen_protocol, chosen_size
 from .protocol import PAPER, Protocol
@@ -68,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="scenes | imagenet-segmentation | voc | folder")
+    every = "scenes | confusable | imagenet-segmentation | voc | folder"
+    commands = parser.add_subparsers(required=True, metavar=every)
 
     def add(name: str, preset: Protocol, text: str, example: str, open_it: Callable[..., Dataset]) -> None:
         command = commands.add_parser(
@@ -88,6 +90,13 @@ def build_parser() -> argparse.ArgumentParser:
         "the demo model's cartoon scenes, from seeds that it never saw",
         "--images 20",
         lambda options: open_scenes(SCENES if options.images is None else options.images, chosen_size(options)),
+    )
+    add(
+        "confusable",
+        Protocol(background=(*SKIES, *GROUNDS), prompt="caption"),
+        "cartoon scenes with two things that are easily taken for one another: see the column leakage",
+        "--images 20",
+        lambda options: open_confusable(SCENES if options.images is None else options.images, chosen_size(options)),
     )
     add(
         "imagenet-segmentation",

@@ -62,20 +62,23 @@ class Host(Protocol):
 
 
 class DiffusersHost:
-    """A plain FLUX.1 pipeline of diffusers."""
+    """A plain pipeline of diffusers, of any supported family."""
 
-    def __init__(self, pipe: Any, max_sequence_length: int = 512) -> None:
+    def __init__(self, pipe: Any, max_sequence_length: int | None = None) -> None:
+        from ..adapters.diffusers.families import require_family
+
+        family = require_family(pipe)
         self._pipe = pipe
         self._length = max_sequence_length
         pipe.set_progress_bar_config(disable=True)
         self.family = {
-            "name": "FLUX.1",
-            "file": "conceptattention_core/adapters/comfy/families/flux.py",
-            "depth": len(pipe.transformer.transformer_blocks),
-            "temperature": 1.0,
-            "blocks": (-10, -1),
+            "name": family.name,
+            "file": type(family).__module__.replace(".", "/") + ".py",
+            "depth": len(family.blocks(pipe.transformer)),
+            "temperature": family.temperature,
+            "blocks": family.default_blocks,
         }
-        self.weights = digest(next(pipe.transformer.x_embedder.parameters()))
+        self.weights = digest(next(getattr(pipe.transformer, family.input_layer).parameters()))
         self.dtype = str(pipe.transformer.dtype).removeprefix("torch.")
         self.device = pipe.device.type
         self._prepared: tuple[tuple[int, str, tuple[int, int]], Any] | None = None

@@ -11,8 +11,8 @@ import numpy as np
 UNLABELLED = -1
 """In a label map: a pixel whose truth is not known. It counts nowhere."""
 
-AP_UNIT = 10**12
-"""Average precisions are summed as whole multiples of 1e-12."""
+UNIT = 10**12
+"""Average precisions and leakages are summed as whole multiples of 1e-12."""
 
 
 @dataclass(frozen=True)
@@ -20,29 +20,36 @@ class Counts:
     """One picture's part in the measures.
 
     right, labelled: pixels. classes: for each class in the picture, pixels in the intersection and in the union of
-    prediction and truth. average_precision: 0..1, or None where the map has no scale on which one is defined.
+    prediction and truth. average_precision, leakage: 0..1, or None where the map has no scale on which they are
+    defined; leakage also where fewer than two things have names.
     """
 
     right: int
     labelled: int
     classes: dict[str, tuple[int, int]]
     average_precision: float | None
+    leakage: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, read back by `from_json` without loss."""
         classes = {name: list(pair) for name, pair in self.classes.items()}
-        return {"right": self.right, "labelled": self.labelled, "classes": classes, "ap": self.average_precision}
+        shares = {"ap": self.average_precision, "leakage": self.leakage}
+        return {"right": self.right, "labelled": self.labelled, "classes": classes, **shares}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Counts:
         """Raises KeyError, TypeError or ValueError on anything that `to_json` did not write."""
         classes = {name: (int(both), int(either)) for name, (both, either) in data["classes"].items()}
-        precision = None if data["ap"] is None else float(data["ap"])
-        return cls(int(data["right"]), int(data["labelled"]), classes, precision)
+        precision, leakage = (None if data[name] is None else float(data[name]) for name in ("ap", "leakage"))
+        return cls(int(data["right"]), int(data["labelled"]), classes, precision, leakage)
 
 
 def count_pixels(
-    predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str], average_precision: float | None
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    average_precision: float | None,
+    leakage: float | None = None,
 ) -> Counts:
     """Compare two label maps ``(H, W)`` of indices into `classes`; labels may also be UNLABELLED.
 
@@ -56,7 +63,25 @@ def count_pixels(
         either = int((here | there).sum())
         if either:
             overlaps[name] = (int((here & there).sum()), either)
-    return Counts(int((found == true).sum()), int(known.sum()), overlaps, average_precision)
+    return Counts(int((found == true).sum()), int(known.sum()), overlaps, average_precision, leakage)
+
+
+def leakage_of(shares: np.ndarray, labels: np.ndarray) -> float | None:
+    """The share of a concept's mass that lies inside other concepts' true masks, the mean over concepts.
+
+    What AnchorDiff (arXiv 2605.26460) sets out to lessen, measured on known masks: 0 where every concept keeps to
+    itself. shares: ``(K, H, W)``, of the concepts that have masks. labels: ``(H, W)``, `k + 1` where concept k is; what
+    is 0 or UNLABELLED is in nobody's mask, and mass there counts as the concept's own. None for fewer than two concepts
+    in the picture.
+    """
+    there = [index for index in range(len(shares)) if (labels == index + 1).any()]
+    if len(there) < 2:
+        return None
+    parts = [
+        shares[index][(labels > 0) & (labels != index + 1)].sum(dtype=np.float64) / shares[index].sum(dtype=np.float64)
+        for index in there
+    ]
+    return float(np.mean(parts))
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -101,6 +126,8 @@ class Totals:
     classes: dict[str, list[int]] = field(default_factory=dict)
     precisions: int = 0
     precision_units: int = 0
+    leakages: int = 0
+    leakage_units: int = 0
 
     def add(self, one: Counts) -> None:
         self.pictures += 1
@@ -112,7 +139,10 @@ class Totals:
             sums[1] += either
         if one.average_precision is not None:
             self.precisions += 1
-            self.precision_units += round(one.average_precision * AP_UNIT)
+            self.precision_units += round(one.average_precision * UNIT)
+        if one.leakage is not None:
+            self.leakages += 1
+            self.leakage_units += round(one.leakage * UNIT)
 
     @property
     def accuracy(self) -> float:
@@ -132,4 +162,9 @@ class Totals:
     @property
     def mean_average_precision(self) -> float | None:
         """Mean over pictures, None where no picture has one."""
-        return self.precision_units / AP_UNIT / self.precisions if self.precisions else None
+        return self.precision_units / UNIT / self.precisions if self.precisions else None
+
+    @property
+    def mean_leakage(self) -> float | None:
+        """Mean over pictures, None where no picture has one."""
+        return self.leakage_units / UNIT / self.leakages if self.leakages else None

@@ -46,14 +46,14 @@ def add_data_options(command: argparse.ArgumentParser, name: str) -> None:
             help="images/, labels/ with a PNG of the same name for each picture (255 = not labelled), and names.txt "
             "with a line for each number: '1 cat'; '0 background' for what has no name",
         )
-    default = f"{SCENES}" if name == "scenes" else "all"
+    default = f"{SCENES}" if name in ("scenes", "confusable") else "all"
     group.add_argument("--images", type=positive, metavar="N", help=f"only the first N pictures (default: {default})")
 
 
 def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possible: bool) -> None:
     """What is run and how it is judged; the defaults are the protocol's."""
     run = command.add_argument_group("run")
-    run.add_argument("--model", default=DEMO, help="folder or hub name of a FLUX.1 model (default: the demo model)")
+    run.add_argument("--model", default=DEMO, help="folder or hub name, for diffusers (default: the demo)")
     comfy = command.add_argument_group("model in ComfyUI: any family that the pack reads")
     comfy.add_argument("--comfyui", type=Path, metavar="FOLDER", help="run it there; alone: on the demo model")
     comfy.add_argument("--unet", type=Path, metavar="FILE", help="diffusion model, with --clip and --vae")

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from ..concepts import TokenPooling
 from .datasets import BACKGROUND, Sample
-from .metrics import UNLABELLED, Counts, count_pixels, two_channel_average_precision
+from .metrics import UNLABELLED, Counts, count_pixels, leakage_of, two_channel_average_precision
 
 MaskRule = Literal["mean", "argmax"]
 PromptRule = Literal["classes", "caption", "none"]
@@ -72,7 +72,7 @@ def count_sample(coarse: Tensor, sample: Sample, protocol: Protocol, is_share: b
     """Compare one map with the truth.
 
     coarse: ``(C, h, w)`` on the token grid, the sample's own names first. is_share: whether it is a softmax's share,
-    0..1; without that scale there is no average precision. Where several names are asked, theirs are averaged.
+    0..1; without that scale there is no average precision and no leakage. Of several names theirs are averaged.
     """
     labels = resize_labels(sample.labels, protocol.label_size)
     height, width = labels.shape
@@ -94,6 +94,7 @@ def count_sample(coarse: Tensor, sample: Sample, protocol: Protocol, is_share: b
         labels,
         class_names(sample.names, protocol),
         float(np.mean(precisions)) if precisions else None,
+        leakage_of(maps[:wanted].numpy(), labels) if is_share else None,
     )
 
 

@@ -13,11 +13,12 @@ from .metrics import Totals, paper_miou
 from .published import IMAGENET_ABLATIONS, TABLES, Published
 from .verdict import verdict
 
-COLUMNS = ("accuracy", "true mIoU", "`paper_miou`", "mIoU as printed", "mAP")
+COLUMNS = ("accuracy", "true mIoU", "`paper_miou`", "mIoU as printed", "mAP", "leakage")
 LEGEND = (
     "Percent. *accuracy*: pixels right / pixels labelled. *true mIoU*: for each class intersection / union over the "
     "data set, then the mean over classes. *mAP*: mean over pictures of the average precision of the map (its two "
-    "channels, s and 1 - s); with several names a picture, their mean."
+    "channels, s and 1 - s); with several names a picture, their mean. *leakage*: the share of a concept's mass inside "
+    "other concepts' true masks, mean over the concepts and the pictures that have several; less is better."
 )
 PAPER_LEGEND = (
     " *`paper_miou`*: accuracy / (2 - accuracy), which is what the paper prints as mIoU on ImageNet-Segmentation: "
@@ -34,6 +35,7 @@ def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
         "true_miou": total.true_miou,
         "paper_miou": paper_miou(total.accuracy) if binary else None,
         "map": total.mean_average_precision,
+        "leakage": total.mean_leakage,
         "class_iou": total.class_iou,
     }
 
@@ -97,11 +99,11 @@ def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
     body: list[tuple[str, list[float | None]]] = []
     varied = [field for field in rows[0]["method"] if len({row["method"][field] for row in rows}) > 1]
     for row in rows:
-        shares = [row["accuracy"], row["true_miou"], row["paper_miou"], None, row["map"]]
+        shares = [row["accuracy"], row["true_miou"], row["paper_miou"], None, row["map"], row["leakage"]]
         numbers = [None if share is None else 100 * share for share in shares]
         body.append((f"**{row['name']}**{_distinguish(row['method'], varied)}", numbers))
     for one in printed:
-        body.append((f"{one.method} (paper)", [one.accuracy, None, None, one.miou, one.mean_average_precision]))
+        body.append((f"{one.method} (paper)", [one.accuracy, None, None, one.miou, one.mean_average_precision, None]))
     used = [index for index in range(len(COLUMNS)) if any(numbers[index] is not None for _, numbers in body)]
     lines = [["", *(COLUMNS[index] for index in used)], ["---"] * (len(used) + 1)]
     lines += [[name, *(_percent(numbers[index]) for index in used)] for name, numbers in body]

@@ -24,20 +24,21 @@ KEPT_WORDS = 256
 class Settings:
     """size: the longest side of what the model sees, in pixels. seeds: one forward for each noise, averaged.
 
-    guidance: for models with distilled guidance. max_sequence_length: T5's padding.
+    guidance: for models with distilled guidance. max_sequence_length: the text encoder's padding, by
+    default the family's own.
     """
 
     size: int
     seeds: tuple[int, ...] = (0,)
     guidance: float = 3.5
-    max_sequence_length: int = 512
+    max_sequence_length: int | None = None
 
 
 class Evaluator:
     """Scores samples with one model by one protocol. Holds nothing of a sample when it is done with it."""
 
     def __init__(self, model: Any, methods: Sequence[Method], protocol: Protocol, settings: Settings) -> None:
-        """model: a `Host`, or a plain FLUX.1 pipeline of diffusers."""
+        """model: a `Host`, or a plain pipeline of diffusers."""
         own = hasattr(model, "encode_word")
         self._host: Host = model if own else DiffusersHost(model, settings.max_sequence_length)
         self._methods = tuple(methods)

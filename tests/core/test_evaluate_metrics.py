@@ -20,6 +20,7 @@ from conceptattention_core.evaluate.metrics import (
     Totals,
     average_precision,
     count_pixels,
+    leakage_of,
     paper_miou,
     two_channel_average_precision,
 )
@@ -74,6 +75,33 @@ def test_accuracy_and_true_miou() -> None:
     assert Counts.from_json(first.to_json()) == first
 
 
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        # the cat's mass is 4 + 2 + 1 + 1, of which 2 lies on the dog; the dog's is 2 + 6 + 1 + 1, of which 2 on the cat
+        ([[1, 2], [0, UNLABELLED]], (2 / 8 + 2 / 10) / 2),
+        ([[1, 2], [2, 1]], ((2 + 1) / 8 + (2 + 1) / 10) / 2),
+        ([[1, 1], [0, 0]], None),  # nothing of the other is there to leak into
+        ([[0, 0], [0, 0]], None),
+    ],
+)
+def test_leakage(labels: list[list[int]], expected: float | None) -> None:
+    shares = np.array([[[4, 2], [1, 1]], [[2, 6], [1, 1]]], dtype=np.float32)
+    assert leakage_of(shares, np.array(labels)) == pytest.approx(expected)
+    kept = np.zeros((2, 2, 2), dtype=np.float32)
+    kept[0, 0, 0] = kept[1, 0, 1] = 1
+    assert leakage_of(kept, np.array([[1, 2], [0, 0]])) == 0
+
+
+def test_leakage_is_averaged_over_the_pictures_that_have_one() -> None:
+    total = Totals()
+    for leakage in (0.25, None, 0.75):
+        one = Counts(1, 2, {}, None, leakage)
+        assert Counts.from_json(one.to_json()) == one
+        total.add(one)
+    assert total.mean_leakage == 0.5 and Totals().mean_leakage is None
+
+
 def test_paper_miou_is_what_the_paper_prints() -> None:
     ours, *_ = IMAGENET
     assert round(100 * paper_miou(ours.accuracy / 100), 2) == ours.miou == 71.04
@@ -122,7 +150,9 @@ def test_a_map_becomes_a_label_map(protocol: Protocol, sample: Sample, right: in
         for index in range(len(sample.names))
     ]
     assert counts.average_precision == pytest.approx(np.mean(precisions))
-    assert count_sample(COARSE, sample, protocol, is_share=False).average_precision is None
+    assert counts.leakage == leakage_of(shares[: len(sample.names)], sample.labels)
+    raw = count_sample(COARSE, sample, protocol, is_share=False)
+    assert raw.average_precision is None and raw.leakage is None
 
 
 def test_labels_are_resized_to_the_nearest_pixel() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from conceptattention_core.evaluate.datasets.scenes import captions, scenes, sprites
+from conceptattention_core.evaluate.datasets.scenes.confusable import ALIKE, confusable_scene
 
 SEEDS = range(scenes.HELD_OUT, scenes.HELD_OUT + 40)
 
@@ -55,6 +56,21 @@ def test_things_stand_in_sensible_places(drawn: list[scenes.Scene]) -> None:
         assert "sun" not in present or one.sky != "night sky"
         assert one.sky in scenes.SKIES and set(one.grounds) <= set(scenes.GROUNDS)
         assert one.labels[0, 0] == one.names.index(one.sky) + 1 or one.labels[0, 0] <= len(one.objects)
+
+
+def test_confusable_scenes_hold_two_alike_things_apart() -> None:
+    """Both are seen, each in its half, the left one is named first, and nothing else stands there."""
+    asked = set()
+    for seed in range(scenes.HELD_OUT, scenes.HELD_OUT + 60):
+        one = confusable_scene(seed, 128)
+        left, right = one.objects
+        assert (left, right) in ALIKE or (right, left) in ALIKE
+        columns = [np.flatnonzero((one.labels == label).any(axis=0)) for label in (1, 2)]
+        assert columns[0].max() < columns[1].min() and one.caption.startswith(f"{left}, {right}, ")
+        assert min((one.labels == label).mean() for label in (1, 2)) >= scenes.LEAST_VISIBLE
+        assert 0 not in one.labels and np.array_equal(confusable_scene(seed, 128).image, one.image)
+        asked.add(frozenset(one.objects))
+    assert asked == {frozenset(pair) for pair in ALIKE}
 
 
 def test_every_noun_and_some_unnamed_things_occur() -> None:

@@ -99,7 +99,7 @@ def scheduler() -> Any:
     return diffusers.FlowMatchEulerDiscreteScheduler()
 
 
-def sd3(kind: str, **sizes: Any) -> Any:
+def sd3(kind: str, pag_applied_layers: Any = None, **sizes: Any) -> Any:
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=8,
         num_layers=3,
@@ -112,6 +112,8 @@ def sd3(kind: str, **sizes: Any) -> Any:
     words = tokenizer()
     texts = {"tokenizer": words, "tokenizer_2": words, "tokenizer_3": words, "text_encoder": clip()}
     texts |= {"text_encoder_2": clip(), "text_encoder_3": t5()}
+    if pag_applied_layers is not None:
+        texts["pag_applied_layers"] = pag_applied_layers
     return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
 
 
@@ -172,10 +174,10 @@ def qwen(kind: str) -> Any:
     return pipe
 
 
-def zimage(kind: str) -> Any:
+def zimage(kind: str, n_layers: int = 3) -> Any:
     transformer = diffusers.ZImageTransformer2DModel(
         dim=64,
-        n_layers=3,
+        n_layers=n_layers,
         n_refiner_layers=1,
         n_heads=2,
         n_kv_heads=2,

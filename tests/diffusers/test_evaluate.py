@@ -58,6 +58,16 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 
 
 @NEEDS_DEMO
+def test_confusable_scenes(tmp_path: Path) -> None:
+    """Two names a picture, whose masses lie partly on one another; the report says how much."""
+    report = evaluate("confusable", "--size", "128", "--device", "cpu", "--images", "3", "--out", tmp_path)
+    ours, *_ = report["rows"]
+    assert report["settings"]["dataset"] == "confusable" and "background" in ours["class_iou"]
+    assert all(0 < row["leakage"] < 1 for row in report["rows"])
+    assert f"{100 * ours['leakage']:.2f}" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+@NEEDS_DEMO
 def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) -> None:
     """Each row, from its own forward and compared pixel by pixel; and the model finds more than chance."""
     pipe: Any = load_demo_pipeline()
@@ -135,7 +145,7 @@ def test_other_settings_are_told(single: tuple[Path, dict[str, Any]], capsys: py
         b"\x00\x00\x00",
         b'{"picture": "3"}',
         b'{"picture": 3, "error": "x"}',
-        b'{"picture": "3", "counts": [{"right": "many", "labelled": 1, "classes": {}, "ap": null}]}',
+        b'{"picture": "3", "counts": [{"right": "many", "labelled": 1, "classes": {}, "ap": null, "leakage": null}]}',
         b'{"picture": "3", "counts": 5}',
         b"[" * 100_000,
         b"[]",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
 from conceptattention_core.adapters.diffusers.families import require_family
 from conceptattention_core.adapters.diffusers.families.qwen import PICTURE
+from conceptattention_core.cli import main
+from conceptattention_core.evaluate.cli import main as evaluate
+from conceptattention_core.storage import load_maps
 
 from .models import make
 from .test_generate import CONCEPTS, MASK, PHOTO, state_of
 
+ROOT = Path(__file__).resolve().parents[2]
 EDGE = 64
 PLACES = {
     "StableDiffusion3Pipeline": 77,  # behind CLIP's rows
@@ -124,6 +130,44 @@ def test_several_pictures_are_each_their_own(kind: str) -> None:
         assert_close(maps[index].raw.scores, alone.raw.scores, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["StableDiffusion3Pipeline", "ZImagePipeline", "Flux2KleinPipeline"])
+def test_the_command_line_finds_the_family_by_the_index_file(kind: str, tmp_path: Path) -> None:
+    sizes = {"n_layers": 16} if kind == "ZImagePipeline" else {}  # whose maps are read from layer 14 on
+    make(kind, **sizes).save_pretrained(tmp_path / "model")
+    shared = ["--concepts", "dragon, rock", "--size", "64", "--model", str(tmp_path / "model"), "--device", "cpu"]
+    call = ["generate", "a dragon on the rock", *shared, "--steps", "2", "--out", str(tmp_path / "new")]
+    assert main(call) == 0
+    made = load_maps(tmp_path / "new" / "maps.safetensors")
+    assert kind in ConceptAttention.supported()[made.family] and made.scores.shape[2:] == (1, 3, 4, 4)
+    picture = str(tmp_path / "new" / "picture.png")
+    assert main(["encode", picture, *shared, "--seeds", "1", "--out", str(tmp_path / "old")]) == 0
+    seen = load_maps(tmp_path / "old" / "maps.safetensors")
+    assert seen.family == made.family and seen.sigmas == (0.5,) and seen.temperature == made.temperature
+
+
+def test_the_evaluation_runs_on_it(tmp_path: Path) -> None:
+    make("Flux2KleinPipeline").save_pretrained(tmp_path / "model")
+    call = ["scenes", "--images", "1", "--size", "64", "--device", "cpu", "--model", str(tmp_path / "model")]
+    assert evaluate([*call, "--ablate", "blocks", "--out", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    family = report["settings"]["family"]
+    assert family["name"] == "FLUX.2" and family["depth"] == 3 and family["blocks"] == [-3, -1]
+    ranges = {(row["method"]["first_block"], row["method"]["last_block"]) for row in report["rows"]}
+    assert (ROOT / family["file"]).is_file() and ranges >= {(-3, -1), (0, 0), (1, 1), (2, 2)}
+
+
+def test_a_model_of_no_family_is_told_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.41.0"}
+    (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    call = ["generate", "a boat", "--concepts", "boat, sea", "--model", str(tmp_path), "--out", str(tmp_path / "new")]
+    assert main(call) == 2
+    said = capsys.readouterr().err
+    assert "does not know the pipeline StableDiffusionPipeline" in said
+    assert "The nearest pipeline is StableDiffusion3Pipeline" in said and not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("kind", [*CFG, "Flux2Pipeline", "QwenImageEditPipeline"])
 def test_a_concept_is_its_own_pieces(kind: str) -> None:
     """Row for row what the pipeline makes of the concept as a prompt."""
@@ -145,3 +189,50 @@ def test_a_concept_is_its_own_pieces(kind: str) -> None:
     own = caption.tokens[list(caption.own)]
     assert len(own) == 2
     assert_close(own, rows[place : place + 2], atol=1e-6, rtol=0)
+
+
+def test_stable_diffusion_3_without_t5_is_read_by_clip() -> None:
+    pipe = make("StableDiffusion3Pipeline")
+    pipe.text_encoder_3 = None
+    caption = require_family(pipe).caption(pipe, "light house", 24)
+    rows = pipe.encode_prompt(*["light house"] * 3, do_classifier_free_guidance=False, max_sequence_length=24)[0][0]
+    assert caption.position == 0 and rows[0].any() and not rows[77:].any()
+    assert_close(caption.tokens, rows[:2], atol=1e-6, rtol=0)
+
+
+def test_skip_layer_guidance_adds_nothing() -> None:
+    """It calls the transformer a second time a step, with the prompt alone, and leaves a block out."""
+    pipe = make("StableDiffusion3Pipeline")
+    plain = record(pipe, guidance_scale=3.0).raw
+    skips = {"guidance_scale": 3.0, "skip_guidance_layers": [1], "skip_layer_guidance_stop": 1.0}
+    picture = paint(pipe, **skips, skip_layer_guidance_start=0.0)
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24) as attention:
+        assert np.array_equal(paint(pipe, **skips, skip_layer_guidance_start=0.0), picture)
+    skipped = attention.maps().raw
+    assert skipped.scores.shape == plain.scores.shape and torch.equal(skipped.scores[0], plain.scores[0])
+
+
+def test_perturbed_attention_guidance_is_one_clear_error() -> None:
+    pipe = make("StableDiffusion3PAGPipeline", pag_applied_layers=["blocks.1"])
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24), pytest.raises(ValueError, match="pag_scale=0"):
+        paint(pipe, pag_scale=2.0)
+
+
+def test_guidance_that_ends_early() -> None:
+    """From there on the batch has no half of the negative prompt's, and two pictures are two."""
+    pipe = make("ZImagePipeline")
+    run = {"seeds": (1, 2), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    cut = record(pipe, **run, guidance_scale=2.0, cfg_truncation=0.4).raw
+    whole = record(pipe, **run, guidance_scale=2.0).raw
+    assert cut.scores.shape == whole.scores.shape == (4, 3, 2, 3, 4, 4)
+    same = [torch.allclose(*pair, atol=1e-4) for pair in zip(cut.scores, whole.scores, strict=True)]
+    assert same[0] and not same[-1]
+
+
+def test_concepts_without_captions_are_told() -> None:
+    pipe = make("QwenImagePipeline")
+    with pytest.raises(ValueError, match="Qwen-Image needs to know where a concept's pieces stand"):
+        ConceptAttention(pipe, Concepts(("a", "b"), 0, torch.zeros(1, 2, 16)))
+    pipe.text_encoder = None
+    with pytest.raises(ValueError, match="no text encoder"), ConceptAttention(pipe, CONCEPTS):
+        pass

@@ -1,13 +1,15 @@
-"""diffusers: load the demo model, or any FLUX.1 from a folder or the hub, by one name."""
+"""diffusers: load the demo model, or any supported one from a folder or the hub, by one name."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import diffusers
 import torch
-from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .demo import load_demo_pipeline
+from .families import family_of_pipeline
 
 DEMO = "demo"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -22,12 +24,12 @@ def default_device(model: str) -> str:
 
 
 def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = None, offload: bool = False) -> Any:
-    """A text-to-image pipeline, ready to run.
+    """A text-to-image pipeline, ready to run; its family is told by the model's index file.
 
     model: "demo", a folder, or a hub name such as "black-forest-labs/FLUX.1-schnell". device: "cuda", "cuda:1", "mps"
     or "cpu"; by default the best that there is, and the CPU for the demo. dtype: bfloat16 by default, float32 on the
     CPU and for the demo. offload: keep only the part that works on the device (needs accelerate).
-    Raises OSError or ValueError where there is no such model.
+    Raises OSError where there is no such model, and ValueError, before anything is loaded, for one of no known family.
     """
     device = device or default_device(model)
     if model == DEMO:
@@ -36,7 +38,10 @@ def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = N
             pipe.to(getattr(torch, dtype))
     else:
         chosen = dtype or ("float32" if device == "cpu" else "bfloat16")
-        pipe = FluxPipeline.from_pretrained(model, torch_dtype=getattr(torch, chosen))
+        index: Any = DiffusionPipeline.load_config(model)
+        kind = index["_class_name"]
+        plain = getattr(diffusers, family_of_pipeline(kind).loaded_as(kind))
+        pipe = plain.from_pretrained(model, torch_dtype=getattr(torch, chosen))
     if offload:
         pipe.enable_model_cpu_offload(device=device)
     else:

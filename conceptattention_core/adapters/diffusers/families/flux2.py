@@ -25,6 +25,7 @@ class Flux2(Flux1):
     temperature = 1000.0
     captions = True
     patch = 1
+    cfg = 4.0  # of Klein's base models; distilled ones have none, and dev is told its guidance
 
     def watched(self, transformer: Any) -> dict[str, nn.Module]:
         return {
@@ -83,6 +84,9 @@ class Flux2(Flux1):
 
     def loaded_as(self, pipeline: str) -> str:
         return "Flux2KleinPipeline" if "Klein" in pipeline else "Flux2Pipeline"
+
+    def steps_of(self, pipe: Any) -> int:
+        return 4 if pipe.config.get("is_distilled") else self.steps
 
     def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
         return {"guidance_scale": guidance if pipe.transformer.config.guidance_embeds else cfg}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import Dataset, Sample
+from .. import BACKGROUND, Dataset, Sample
+from .confusable import confusable_scene
 from .scenes import HELD_OUT, scene
 
 
@@ -20,4 +21,22 @@ def open_scenes(count: int, size: int, first: int = 1000) -> Dataset:
         labels = np.where(one.labels == 0, UNLABELLED, one.labels.astype(np.int16)).astype(np.int16)
         return Sample(one.image.copy(), labels, one.names, one.caption)
 
-    return Dataset("scenes", tuple(str(HELD_OUT + first + index) for index in range(count)), load)
+    return Dataset("scenes", _keys(count, first), load)
+
+
+def open_confusable(count: int, size: int, first: int = 1000) -> Dataset:
+    """`count` held-out scenes of `size` pixels with two things that are easily taken for one another.
+
+    Only the two have names; sky and grounds are background, for the protocol's background concepts to find.
+    """
+
+    def load(key: str) -> Sample:
+        one = confusable_scene(int(key), size)
+        labels = np.where(one.labels <= len(one.objects), one.labels, BACKGROUND).astype(np.int16)
+        return Sample(one.image.copy(), labels, one.objects, one.caption)
+
+    return Dataset("confusable", _keys(count, first), load)
+
+
+def _keys(count: int, first: int) -> tuple[str, ...]:
+    return tuple(str(HELD_OUT + first + index) for index in range(count))

@@ -7,6 +7,7 @@ Label 0 is "other": things that are drawn but named nowhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +103,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Thing:
+class Thing:
     """A kind with its place: `(x, foot)` is the middle of its base, in 0..1 of the picture, y downwards."""
 
     kind: Kind
@@ -116,7 +117,7 @@ class _Thing:
 
 
 @dataclass(frozen=True)
-class _Band:
+class Band:
     """A strip of ground from `top` to `bottom`."""
 
     name: str
@@ -128,8 +129,14 @@ def scene(seed: int, size: int = 256) -> Scene:
     """The scene of this seed, `size` pixels square; the same composition at every size."""
     rng = np.random.default_rng(seed)
     sky = str(rng.choice(SKIES, p=(0.4, 0.3, 0.3)))
-    bands = _bands(rng)
-    things = _things(rng, sky, bands)
+    bands = choose_bands(rng)
+    return paint(seed, size, rng, sky, bands, _things(rng, sky, bands))
+
+
+def paint(
+    seed: int, size: int, rng: np.random.Generator, sky: str, bands: Sequence[Band], things: Sequence[Thing]
+) -> Scene:
+    """Draw what has been put together, and find words for what is seen."""
     words = [*dict.fromkeys(thing.kind.name for thing in things if thing.kind.name != "other")]
     words += [*dict.fromkeys(band.name for band in bands), sky]
     label_of = {word: index + 1 for index, word in enumerate(words)} | {"other": 0}
@@ -158,16 +165,16 @@ def scene(seed: int, size: int = 256) -> Scene:
     return Scene(seed, image, renumber[labels], objects, grounds, sky, text)
 
 
-def _bands(rng: np.random.Generator) -> tuple[_Band, ...]:
+def choose_bands(rng: np.random.Generator) -> tuple[Band, ...]:
     layout = LAYOUTS[rng.choice(len(LAYOUTS), p=(0.14, 0.12, 0.16, 0.16, 0.12, 0.06, 0.14, 0.1))]
     horizon = int(rng.integers(8, 10)) / CELLS
     if len(layout) == 1:
-        return (_Band(layout[0], horizon, 1.0),)
+        return (Band(layout[0], horizon, 1.0),)
     bottom = 15 / CELLS if layout[1] == "road" else 1.0
-    return _Band(layout[0], horizon, 1.0), _Band(layout[1], 12 / CELLS, bottom)
+    return Band(layout[0], horizon, 1.0), Band(layout[1], 12 / CELLS, bottom)
 
 
-def _things(rng: np.random.Generator, sky: str, bands: tuple[_Band, ...]) -> list[_Thing]:
+def _things(rng: np.random.Generator, sky: str, bands: tuple[Band, ...]) -> list[Thing]:
     """One to four things that may stand here, without hiding one another too much."""
     grounds = {band.name for band in bands}
     possible = [kind for kind in KINDS if sky in kind.skies and ({sky, "horizon", *grounds} & set(kind.on))]
@@ -176,17 +183,17 @@ def _things(rng: np.random.Generator, sky: str, bands: tuple[_Band, ...]) -> lis
     extras = [kind for kind in DISTRACTORS if sky in kind.skies and ({sky, *grounds} & set(kind.on))]
     if extras and rng.random() < 0.25:
         chosen.append(extras[rng.integers(len(extras))])
-    placed: list[_Thing] = []
+    placed: list[Thing] = []
     for kind in chosen:
         for _ in range(12):
-            thing = _place(rng, kind, sky, bands)
-            if thing is not None and all(_overlap(thing, other) < 0.3 for other in placed):
+            thing = place(rng, kind, sky, bands)
+            if thing is not None and all(overlap(thing, other) < 0.3 for other in placed):
                 placed.append(thing)
                 break
     return placed
 
 
-def _place(rng: np.random.Generator, kind: Kind, sky: str, bands: tuple[_Band, ...]) -> _Thing | None:
+def place(rng: np.random.Generator, kind: Kind, sky: str, bands: tuple[Band, ...]) -> Thing | None:
     """A place in whole cells, with every other column free to begin in."""
     cells = int(rng.choice(kind.widths))
     width, horizon = cells / CELLS, bands[0].top
@@ -203,10 +210,10 @@ def _place(rng: np.random.Generator, kind: Kind, sky: str, bands: tuple[_Band, .
     if not len(rows):
         return None
     left = int(rng.choice(np.arange(1, CELLS - cells, 2)))
-    return _Thing(kind, (left + cells / 2) / CELLS, int(rng.choice(rows)) / CELLS, width)
+    return Thing(kind, (left + cells / 2) / CELLS, int(rng.choice(rows)) / CELLS, width)
 
 
-def _overlap(first: _Thing, second: _Thing) -> float:
+def overlap(first: Thing, second: Thing) -> float:
     """Shared area of two boxes as a fraction of the smaller one."""
     a, b = first.box, second.box
     width = min(a[2], b[2]) - max(a[0], b[0])
@@ -216,7 +223,7 @@ def _overlap(first: _Thing, second: _Thing) -> float:
     return width * height / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
 
 
-def _draw(canvas: Canvas, rng: np.random.Generator, thing: _Thing, label_of: dict[str, int]) -> None:
+def _draw(canvas: Canvas, rng: np.random.Generator, thing: Thing, label_of: dict[str, int]) -> None:
     pen = Pen(canvas, thing.x, thing.foot, thing.width, label_of[thing.kind.name])
     thing.kind.draw(pen, rng)
 
@@ -245,7 +252,7 @@ def _hills(top: float, bottom: float, swing: float) -> list[tuple[float, float]]
     return [*zip(x.tolist(), y.tolist(), strict=True), (1.0, bottom), (0.0, bottom)]
 
 
-def _draw_ground(canvas: Canvas, rng: np.random.Generator, band: _Band, label: int, dim: float) -> None:
+def _draw_ground(canvas: Canvas, rng: np.random.Generator, band: Band, label: int, dim: float) -> None:
     tone = shade(_ground_colour(rng, band.name), dim)
     top, bottom = band.top, band.bottom
     if band.name in ("sea", "road"):

@@ -1,0 +1,88 @@
+"""A picture that exists, in every family: what the pipeline itself makes of the same noised latent."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.testing import assert_close
+
+from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families.base import pack
+
+from .models import make
+from .test_encode import count_calls
+from .test_families import paint
+from .test_generate import CONCEPTS
+
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
+PLAIN = [
+    "StableDiffusion3Pipeline",
+    "ChromaPipeline",
+    "Flux2Pipeline",
+    "Flux2KleinPipeline",
+    "QwenImagePipeline",
+    "ZImagePipeline",
+]
+
+
+def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
+    """The picture as diffusers' own image-to-image pipelines see it."""
+    kind = type(pipe).__name__
+    if "Flux2" in kind:
+        return pipe._encode_vae_image(pixels, generator=None)
+    if "Qwen" in kind:
+        stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
+        return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
+    return (pipe.vae.encode(pixels).latent_dist.mean - 0.1159) * 0.3611
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
+    pipe = make(kind)
+    single = getattr(pipe.transformer, "single_transformer_blocks", None)
+    calls = count_calls(single[0].attn) if single else []
+    settings: dict[str, Any] = {"max_sequence_length": 24}
+    maps = ConceptAttention.encode(
+        pipe, PHOTO, CONCEPTS, prompt="a cat", noise_level=0.5, seeds=[7], guidance_scale=2.0, **settings
+    )
+    assert not calls and maps.raw.image_size == (64, 96) and maps.raw.sigmas == (0.5,)
+
+    pixels = torch.from_numpy(np.array(PHOTO)).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        latent = latent_of(pipe, pixels)
+    noised = 0.5 * latent + 0.5 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
+    told: dict[str, Any] = {"prompt": "a cat"}
+    if kind == "StableDiffusion3Pipeline":  # whose pooled text is zero in `encode`, as in the paper
+        context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, do_classifier_free_guidance=False, **settings)
+        told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
+    if kind == "Flux2Pipeline":
+        told["guidance_scale"] = 2.0
+    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2")) else pack(noised)
+    run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": 96}
+    with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
+        paint(pipe, **run, **told)
+    assert attention.maps().raw.sigmas == pytest.approx((0.5,))
+    assert_close(maps.raw.scores, attention.maps().raw.scores, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, "QwenImageEditPipeline"])
+def test_several_pictures_and_seeds(kind: str) -> None:
+    """Also on a pipeline whose last call had guidance, which would read its batch otherwise."""
+    pipe = make(kind)
+    if kind in ("StableDiffusion3Pipeline", "ZImagePipeline"):
+        paint(pipe, guidance_scale=3.0)
+    pair = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
+    settings: dict[str, Any] = {"max_sequence_length": 24}
+    both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
+    assert both.raw.scores.shape == (2, 3, 2, 3, 4, 6) and both.raw.family == require_family(pipe).name
+    one = ConceptAttention.encode(pipe, pair[1], CONCEPTS, seeds=[2], **settings)
+    assert_close(both[1].raw.scores[1:], one.raw.scores, atol=1e-3, rtol=1e-4)
+    assert (both[0].raw.scores - both[1].raw.scores).abs().max() > 1e-2

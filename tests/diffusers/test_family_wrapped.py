@@ -1,0 +1,82 @@
+"""Every family's transformers that are not as they came: LoRA, fused, quantised, offloaded, half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
+
+from .models import make
+from .test_families import paint
+from .test_generate import CONCEPTS
+from .test_wrapped import group_offload, model_offload, sequential_offload, wrap
+
+KINDS = [
+    "StableDiffusion3Pipeline",
+    "ChromaPipeline",
+    "Flux2Pipeline",
+    "QwenImagePipeline",
+    "ZImagePipeline",
+]
+
+
+def record(pipe: Any) -> ConceptMaps:
+    """Maps of a run whose result is checked against one without maps."""
+    plain = paint(pipe, output_type="latent")
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24) as attention:
+        assert torch.equal(paint(pipe, output_type="latent"), plain)
+    return attention.maps()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("change", [wrap, model_offload, sequential_offload, group_offload])
+def test_the_same_numbers(change: Callable[[Any], None], kind: str) -> None:
+    pipe = make(kind)
+    expected = record(pipe).raw.scores
+    change(pipe)
+    assert torch.equal(record(pipe).raw.scores, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora(kind: str) -> None:
+    """Beside the linears and merged into them, a LoRA gives the same maps."""
+    peft = pytest.importorskip("peft")
+    pipe = make(kind)
+    without = record(pipe)
+    torch.manual_seed(3)
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    targets += [] if kind == "ZImagePipeline" else ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+    pipe.transformer.add_adapter(
+        peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"
+    )
+    beside = record(pipe)
+    pipe.transformer.fuse_lora()
+    pipe.transformer.unload_lora()
+    merged = record(pipe)
+    assert_close(beside.raw.scores, merged.raw.scores, atol=2e-3, rtol=1e-3)
+    assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusion3Pipeline", "ChromaPipeline", "Flux2Pipeline", "QwenImagePipeline"])
+def test_fused_projections(kind: str) -> None:
+    """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
+    pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))
+    apart = record(pipe)
+    pipe.transformer.fuse_qkv_projections()
+    assert_close(record(pipe).raw.scores, apart.raw.scores, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision(kind: str) -> None:
+    pipe = make(kind)
+    exact = record(pipe).raw
+    pipe.to(dtype=torch.bfloat16)
+    maps = record(pipe).raw
+    assert maps.scores.dtype == torch.float32
+    ours, theirs = (one.saliency(0, -1, 100 / one.temperature) for one in (maps, exact))
+    assert (ours - theirs).abs().max() < 0.1
