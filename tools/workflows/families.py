@@ -16,6 +16,7 @@ SPLIT = "resolve/main/split_files/"
 T5 = "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn_scaled.safetensors"
 QWEN = f"{HUB}Qwen-Image_ComfyUI/{SPLIT}"
 Z_IMAGE = f"{HUB}z_image_turbo/{SPLIT}"
+WAN = f"{HUB}Wan_2.1_ComfyUI_repackaged/{SPLIT}"
 HIDREAM = f"{HUB}HiDream-I1_ComfyUI/{SPLIT}"
 
 
@@ -26,7 +27,7 @@ class Setup:
     unet, clips, vae: addresses of files; a checkpoint has all three and stands for them. clip_type: CLIPLoader's. zero:
     the negative prompt is the positive one zeroed. shift: ModelSamplingAuraFlow's or ...SD3's, by the node's name.
     scheduler: KSampler's, or the name of a node that makes sigmas, with its inputs; then the advanced sampler runs.
-    projection: what Apply Concept Attention compares in.
+    projection: what Apply Concept Attention compares in. video: width, height and pictures of one, for video models.
     """
 
     unet: str = ""
@@ -45,6 +46,7 @@ class Setup:
     shift: tuple[str, float] | None = None
     guidance: float | None = None
     projection: str = "output"
+    video: tuple[int, int, int] | None = None
 
 
 AURA, SD3 = "ModelSamplingAuraFlow", "ModelSamplingSD3"
@@ -174,6 +176,17 @@ SETUPS = {
         scheduler="normal",
         projection="cross_attention",
     ),
+    "Wan": Setup(
+        *(f"{WAN}diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors",),
+        *((f"{WAN}text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",), "wan", f"{WAN}vae/wan_2.1_vae.safetensors"),
+        latent="EmptyHunyuanLatentVideo",
+        video=(832, 480, 33),
+        steps=30,
+        cfg=6.0,
+        sampler="uni_pc",
+        shift=(SD3, 8.0),
+        projection="gram",
+    ),
 }
 NOTE = """## On {name}
 
@@ -239,6 +252,8 @@ def family(name: str) -> Plan:
     concepts = {"concepts": "\n".join(CONCEPTS), "background": BACKGROUND, "projection": setup.projection}
     sampler, order = sampling(setup, positive)
     size = {"width": setup.side, "height": setup.side}
+    if setup.video:
+        size = dict(zip(("width", "height", "length"), setup.video, strict=True))
     seen = {"maps": ("apply", 1), "samples": ("sampler", 0), "image": ("decode", 0)}
     items = [
         *load,
