@@ -166,9 +166,11 @@ class RunStore:
         return len(self._runs)
 
     def publish(self, run: Run) -> None:
-        """Keep a finished run, and let go of those too old to be asked for."""
-        earlier = [kept for kept in self._runs if kept.group != run.group]
-        current = [kept for kept in self._runs if kept.group == run.group]
+        """Keep a finished run, and let go of those too old to be asked for. What it continues is as young as itself."""
+        begun = [] if run.continues is None else self._parts(run.continues)
+        runs = [replace(kept, group=run.group) if any(kept is one for one in begun) else kept for kept in self._runs]
+        earlier = [kept for kept in runs if kept.group != run.group]
+        current = [kept for kept in runs if kept.group == run.group]
         self._runs = [*earlier[-KEEP_RUNS:], *current, run]
         while len(self._runs) > 1 and self.bytes() > self.limit:
             del self._runs[0]
@@ -182,7 +184,7 @@ class RunStore:
 
         samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
         """
-        parts = self._parts(samples.cpu(), len(self._runs))
+        parts = self._parts(samples.cpu())
         if parts:
             recorded = [run.maps for run in parts if run.maps is not None]
             if not recorded:
@@ -201,12 +203,12 @@ class RunStore:
             "change its seed."
         )
 
-    def _parts(self, samples: Tensor, before: int) -> list[Run]:
-        """The run that made a latent, and in front of it those that it continues; of the oldest `before` runs."""
-        for at in reversed(range(before)):
-            run = self._runs[at]
-            if any(_same_values(samples, latent) for latent in run.latents):
-                return [*([] if run.continues is None else self._parts(run.continues, at)), run]
+    def _parts(self, samples: Tensor, behind: tuple[Run, ...] = ()) -> list[Run]:
+        """The run that made a latent, and in front of it those that it continues. behind: those that continue it."""
+        for run in reversed(self._runs):
+            if any(run is one for one in behind) or not any(_same_values(samples, one) for one in run.latents):
+                continue
+            return [*([] if run.continues is None else self._parts(run.continues, (run, *behind))), run]
         return []
 
 
