@@ -190,6 +190,9 @@ class RunStore:
             if not recorded:
                 raise ValueError(parts[-1].problem)
             return joined(recorded)
+        if (cut := self._trimmed(samples.cpu())) is not None:
+            latent, first = cut
+            return self.find(latent).cut(first, samples.shape[2], latent.shape[2])
         if not self._runs:
             raise ValueError(
                 "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
@@ -202,6 +205,19 @@ class RunStore:
             "output, with no node in between. A denoise of 0 samples nothing. If its result is cached, "
             "change its seed."
         )
+
+    def _trimmed(self, samples: Tensor) -> tuple[Tensor, int] | None:
+        """The latent of a video that this one is the end or the beginning of, and the frame that it begins with.
+
+        Reference pictures and guides are frames of the latent while a model samples, and are trimmed off behind it.
+        """
+        for run in reversed(self._runs if samples.ndim == 5 else []):
+            more = run.latents[0].shape[2] - samples.shape[2] if run.latents and run.latents[0].ndim == 5 else 0
+            for first in (more, 0) if more > 0 and run.maps is not None and run.maps.times else ():
+                for latent in run.latents:
+                    if _same_values(samples, latent[:, :, first : first + samples.shape[2]]):
+                        return latent, first
+        return None
 
     def _parts(self, samples: Tensor, behind: tuple[Run, ...] = ()) -> list[Run]:
         """The run that made a latent, and in front of it those that it continues. behind: those that continue it."""

@@ -183,6 +183,29 @@ def two_concepts(core: Any) -> Any:
     return words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
 
 
+@pytest.mark.parametrize("beginning", [True, False])
+def test_a_trimmed_latent_is_known(pack: dict[str, Any], clips: Any, beginning: bool) -> None:
+    """VACE's reference pictures are frames in front, LTX-Video's guides frames behind, and are trimmed off."""
+    import nodes
+    from comfy_extras.nodes_wan import TrimVideoLatent
+
+    model, clip = video_model("wan"), clips("wan")
+    settings = {**APPLY, "projection": "value"}
+    patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
+    latent = nodes.KSampler().sample(patched, 0, 2, 1.0, "euler", "simple", *prompts(clip), empty())[0]
+    whole = record.find(latent["samples"])
+    if beginning:
+        trimmed, kept = TrimVideoLatent.execute(latent, 1)[0], slice(1, None)
+    else:  # as LTXVCropGuides does
+        trimmed, kept = {"samples": latent["samples"][:, :, :-1]}, slice(0, -1)
+    maps = record.find(trimmed["samples"])
+    assert torch.equal(maps.scores, whole.scores[:, :, :, :, kept]) and maps.pictures == 5
+    picture = torch.rand(5, *SIZE, 3, generator=torch.Generator().manual_seed(0))
+    assert masked(pack, record, samples=trimmed, image=picture).shape == (5, *SIZE)
+    with pytest.raises(ValueError, match="not made by a sampler"):
+        record.find(latent["samples"][:, :, 1:2])
+
+
 OTHERS = {
     "i2v": ("WAN21_I2V", {"model_type": "i2v", "in_dim": 36}),
     "vace": ("WAN21_Vace", {"model_type": "vace", "vace_layers": 3, "vace_in_dim": 96}),
