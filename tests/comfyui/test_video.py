@@ -88,13 +88,15 @@ def masked(pack: dict[str, Any], maps: Any, **changes: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_from_apply_to_every_reader(pack: dict[str, Any], clips: Any, name: str) -> None:
+def test_from_apply_to_every_reader(pack: dict[str, Any], core: Any, clips: Any, name: str) -> None:
     import nodes
 
     *_, encoder, projection = MODELS[name]
     model, clip = video_model(name), clips(encoder)
     settings = {**APPLY, "background": "sky", "projection": projection}
     patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
+    family = core("adapters.comfy.families").require_family(model)
+    assert family.pictures_of_a_frame == model.model.latent_format.temporal_downscale_ratio
     token, pictures, latent = (32, 17, empty(128, 32)) if name == "ltx" else (16, 9, empty())
     given = 0, 3, 3.0, "euler", "simple", *prompts(clip), latent
     latent, plain = (nodes.KSampler().sample(one, *given)[0] for one in (patched, model))
