@@ -83,6 +83,20 @@ class ConceptAttentionMaps:
             features=None if features is None else features[:, :, :, frames],
         )
 
+    def cut(self, first: int, frames: int, whole: int) -> ConceptAttentionMaps:
+        """The maps of a part of a video, of `frames` latent frames from `first` on, as if it were decoded by itself.
+
+        whole: latent frames of the video, 2 or more. Raises ValueError where a token covers several of them.
+        """
+        ratio = (len(self.times) - 1) // (whole - 1)
+        if whole != self.scores.shape[4]:
+            raise ValueError(
+                "This LATENT is a part of a video, and this model's frames cannot be told apart. Connect the sampler's "
+                "own LATENT, with no node in between."
+            )
+        times = tuple(min(time, frames - 1.0) for time in self.times[: 1 + ratio * (frames - 1)])
+        return replace(self, scores=self.scores[:, :, :, :, first : first + frames], times=times)
+
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""
         return find_concept(concept, self.concepts)
