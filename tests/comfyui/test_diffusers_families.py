@@ -147,7 +147,32 @@ def zimage(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, A
     return transformer, inputs, lambda made: -torch.stack(made)[:, :, 0]
 
 
-BUILDERS = {"SD3": sd3, "Chroma": chroma, "Flux2": flux2, "QwenImage": qwen, "zimage": zimage}
+def krea2(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["model"]
+    transformer = diffusers.Krea2Transformer2DModel(
+        num_layers=sizes["layers"],
+        attention_head_dim=sizes["features"] // sizes["heads"],
+        num_attention_heads=sizes["heads"],
+        num_key_value_heads=sizes["kvheads"],
+        intermediate_size=len(state["blocks.0.mlp.up.weight"]),
+        text_hidden_dim=sizes["txtdim"],
+        num_text_layers=sizes["txtlayers"],
+        text_num_attention_heads=sizes["txtheads"],
+        text_num_key_value_heads=sizes["txtkvheads"],
+        text_intermediate_size=len(state["txtfusion.refiner_blocks.0.mlp.up.weight"]),
+    )
+    transformer.load_state_dict(single_file_utils.convert_krea2_transformer_checkpoint_to_diffusers(state))
+    text, (h, w) = case.tensors["context"], (case.x.shape[2] // 2, case.x.shape[3] // 2)
+    inputs = {
+        "hidden_states": pack(case.x),
+        "encoder_hidden_states": text.unflatten(-1, (sizes["txtlayers"], -1)),
+        "timestep": torch.full((len(text),), case.config["timestep"]),
+        "position_ids": pad(image_ids((h, w)), (0, 0, text.shape[1], 0)),
+    }
+    return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
+
+
+BUILDERS = {"krea2": krea2, "SD3": sd3, "Chroma": chroma, "Flux2": flux2, "QwenImage": qwen, "zimage": zimage}
 """By the family that a file names."""
 
 FILES = {path.stem: read_case(path).config for path in sorted(FOLDER.glob("*.safetensors"))}
@@ -235,6 +260,7 @@ def test_every_family_has_a_case() -> None:
     """FLUX.1 has the authors' own numbers: test_diffusers_parity."""
     if "CONCEPT_GOLDEN_DIR" in os.environ:
         pytest.skip("other cases than this repository's")
-    own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image", "zimage": "Z-Image"}
+    own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
+    own |= {"zimage": "Z-Image", "krea2": "Krea 2"}
     checked = {own.get(FILES[name]["family"], FILES[name]["family"]) for name in KNOWN}
     assert {family.name for family in FAMILIES} == {"FLUX.1", *checked}

@@ -11,6 +11,7 @@ from .base import Family
 from .chroma import Chroma
 from .flux import Flux1
 from .flux2 import Flux2
+from .krea2 import Krea2
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 from .zimage import ZImage
@@ -21,6 +22,7 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(),
     QwenImage(),
     ZImage(),
+    Krea2(),
     Chroma(),
 )
 
