@@ -12,6 +12,7 @@ from .chroma import Chroma
 from .flux import Flux1
 from .flux2 import Flux2
 from .krea2 import Krea2
+from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 from .zimage import ZImage
@@ -24,6 +25,8 @@ FAMILIES: tuple[Family, ...] = (
     ZImage(),
     Krea2(),
     Chroma(),
+    LongCat(),
+    Ovis(),
 )
 
 
