@@ -227,7 +227,29 @@ def krea2(kind: str) -> Any:
     return pipe
 
 
+def longcat(kind: str) -> Any:
+    transformer = diffusers.LongCatImageTransformer2DModel(
+        num_layers=3, num_single_layers=1, joint_attention_dim=16, axes_dims_rope=[8, 12, 12], **HEADS
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen25_vl(), "text_processor": Processor()}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.tokenizer_max_length = 24
+    return pipe
+
+
+def ovis(kind: str) -> Any:
+    transformer = diffusers.OvisImageTransformer2DModel(
+        num_layers=3, num_single_layers=1, joint_attention_dim=16, axes_dims_rope=(8, 12, 12), **HEADS
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3(2).model}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.user_prompt_begin_id = len(tokenizer()(f"user {pipe.system_prompt}").input_ids)
+    return pipe
+
+
 MAKERS = {
+    "LongCat": longcat,
+    "Ovis": ovis,
     "StableDiffusion3": sd3,
     "Chroma": chroma,
     "Flux2": flux2,

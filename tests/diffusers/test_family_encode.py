@@ -31,6 +31,8 @@ PLAIN = [
     "QwenImagePipeline",
     "ZImagePipeline",
     "Krea2Pipeline",
+    "LongCatImagePipeline",
+    "OvisImagePipeline",
 ]
 
 

@@ -23,6 +23,8 @@ KINDS = [
     "QwenImagePipeline",
     "ZImagePipeline",
     "Krea2Pipeline",
+    "LongCatImagePipeline",
+    "OvisImagePipeline",
 ]
 
 
