@@ -43,7 +43,7 @@ CFG: dict[str, dict[str, Any]] = {
     "ZImagePipeline": {"guidance_scale": 2.0},
     "ChromaPipeline": {"guidance_scale": 3.0},
     "Krea2Pipeline": {"guidance_scale": 2.0},
-    "LongCatImagePipeline": {"guidance_scale": 3.0},
+    "LongCatImagePipeline": {"guidance_scale": 3.0, "negative_prompt": "ugly"},
     "OvisImagePipeline": {"guidance_scale": 3.0},
 }
 NONE = {"LongCat": 1.0, "Ovis": 1.0, "Krea2": 0.0, "StableDiffusion3": 1.0, "Flux2": 1.0, "ZImage": 0.0, "Chroma": 1.0}
