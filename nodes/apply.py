@@ -70,8 +70,8 @@ class ConceptAttentionApply(io.ComfyNode):
                     default="output",
                     advanced=True,
                     tooltip="The space in which concepts and picture are compared. output: the attention outputs, the "
-                    "paper's method. cross_attention and value: its comparisons, usually less sharp. gram: for Wan, "
-                    "how alike places are to the one that asks for the concept most.",
+                    "paper's method. cross_attention and value: its comparisons, usually less sharp. gram: for Wan "
+                    "and LTX, how alike places are to the one that asks for the concept most.",
                 ),
                 io.Float.Input(
                     "start_percent",

@@ -7,10 +7,12 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.masks.regions import each_region
+from ..conceptattention_core.masks.segments import segments
 from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
@@ -97,8 +99,21 @@ class ConceptAttentionMask(io.ComfyNode):
                                 )
                             ],
                         ),
+                        io.DynamicCombo.Option(
+                            "one",
+                            [
+                                io.Int.Input(
+                                    "region",
+                                    default=1,
+                                    min=1,
+                                    max=1000,
+                                    tooltip="Which one, by size: 1 is the largest, 2 the next.",
+                                )
+                            ],
+                        ),
                     ],
-                    tooltip="Which separate regions of the mask to keep: all, the largest, or several of the largest.",
+                    tooltip="Which separate regions of the mask to keep: all, the largest, several of the largest, or "
+                    "one by its number.",
                 ),
                 io.Float.Input(
                     "min_area",
@@ -130,6 +145,16 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="The decoded picture: it guides the mask's edges, the mask takes its size, and the preview "
                     "is drawn on it.",
                 ),
+                io.Int.Input(
+                    "smooth_frames",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=16,
+                    advanced=True,
+                    tooltip="For video, against flicker: so many pictures before and behind each one count as much as "
+                    "itself. 0: none.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -147,6 +172,13 @@ class ConceptAttentionMask(io.ComfyNode):
                     is_output_list=True,
                     tooltip="A list: every separate region of the mask as a mask of its own, a picture's largest "
                     "first.",
+                ),
+                io.Custom("SEGS").Output(
+                    "segs",
+                    display_name="segs",
+                    is_output_list=True,
+                    tooltip="A list: the regions of each picture as the detailers of the Impact Pack and others take "
+                    "them, labelled with the concept.",
                 ),
             ],
         )
@@ -171,6 +203,7 @@ class ConceptAttentionMask(io.ComfyNode):
         reading: Reading = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
+        smooth_frames: int = 0,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         first, last = block_range(first_block, last_block)
@@ -184,20 +217,24 @@ class ConceptAttentionMask(io.ComfyNode):
             refine_edges=refine_edges,
             **method,
             min_area=min_area,
-            keep=keep["regions"] if keep["keep"] == "several" else {"all": 0, "largest": 1}[keep["keep"]],
+            keep=keep["regions"] if keep["keep"] == "several" else int(keep["keep"] == "largest"),
+            region=keep["region"] if keep["keep"] == "one" else 0,
             fill_holes=fill_holes,
             grow=grow,
             blur=blur,
             invert=invert,
+            smooth_frames=smooth_frames,
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
         preview = mask_preview(made.mask, picture)
+        inside = 1 - made.mask if invert else made.mask
         return io.NodeOutput(
             made.mask,
             preview,
             made.presence.max().item(),
-            each_region(1 - made.mask if invert else made.mask),
+            each_region(inside),
+            segments(inside, parse_expression(concept, maps.concepts).text(maps.concepts), made.presence),
             ui=seen("Concept Attention Mask", maps, preview, absent(concept, made.presence, min_presence)),
         )
 

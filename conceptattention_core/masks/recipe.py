@@ -11,6 +11,7 @@ from torch import Tensor
 from ..expression import combine_shares, parse_expression, winner_mask
 from ..images import image_batch
 from ..maps import ConceptAttentionMaps, Reading, resize_maps
+from ..times import moving_mean
 from .edges import refine_maps
 from .methods import (
     CONSTANT,
@@ -23,7 +24,7 @@ from .methods import (
 )
 from .morphology import blur, grow
 from .presence import presence
-from .regions import fill_holes, keep_largest, remove_small
+from .regions import fill_holes, keep_largest, only_region, remove_small
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ class MaskRecipe:
     paper's), ``otsu`` (the best cut between two groups of values), ``percentile`` (above this part of the picture,
     0..100), ``threshold`` (above this share, 0..1), or ``argmax`` (where the concept is the strongest of all).
     min_area: regions that cover less than this, in percent of the picture, are dropped. keep: the number of largest
-    regions to keep, 0 for all. fill_holes: also mask what the mask surrounds.
+    regions to keep, 0 for all; region: then the only one to keep, 1 the largest, 0 for all. fill_holes: also mask what
+    the mask surrounds.
     grow: pixels to grow by; negative shrinks. blur: pixels over which edges fade to each side.
     invert: everything but the concept.
+    smooth_frames: so many pictures before and behind count for each one's shares and presence, in equal parts, within a
+    video; a batch of pictures is taken for one. 0: none.
     """
 
     concept: str = ""
@@ -59,10 +63,12 @@ class MaskRecipe:
     threshold: float = 0.5
     min_area: float = 0.0
     keep: int = 0
+    region: int = 0
     fill_holes: bool = False
     grow: int = 0
     blur: int = 0
     invert: bool = False
+    smooth_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,13 +100,20 @@ def make_mask(
         )
     expression = parse_expression(recipe.concept, maps.concepts)
     surely = presence(maps, recipe.first_block, recipe.last_block)
-    signs = expression.signs(len(maps.concepts)) * ((surely >= recipe.min_presence) & (surely > 0))
     shares = maps.shares(recipe.reading, recipe.first_block, recipe.last_block, recipe.temperature)
+    if recipe.smooth_frames:
+        length = len(maps.times) or len(shares)
+        surely, shares = (moving_mean(one, recipe.smooth_frames, length) for one in (surely, shares))
+    signs = expression.signs(len(maps.concepts)) * ((surely >= recipe.min_presence) & (surely > 0))
     size = size or (maps.image_size if picture is None else (picture.shape[1], picture.shape[2]))
     if picture is not None:
         picture = image_batch(picture, len(shares), size)
     guide = picture if recipe.refine_edges else None
-    mask = _cut(shares, signs, recipe, maps, size, guide)
+    # One picture at a time: every concept of every picture of a video in pixels would be gigabytes.
+    each = [slice(at, at + 1) for at in range(len(shares))]
+    mask = torch.cat(
+        [_cut(shares[at], signs[at], recipe, maps, size, None if guide is None else guide[at]) for at in each]
+    )
     mask = mask * (signs > 0).any(dim=1)[:, None, None]
     return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
 
@@ -148,6 +161,8 @@ def _clean(mask: Tensor, recipe: MaskRecipe) -> Tensor:
         mask = remove_small(mask, math.ceil(recipe.min_area / 100 * mask[0].numel()))
     if recipe.keep > 0:
         mask = keep_largest(mask, recipe.keep)
+    if recipe.region > 0:
+        mask = only_region(mask, recipe.region)
     if recipe.fill_holes:
         mask = fill_holes(mask)
     mask = blur(grow(mask, recipe.grow), recipe.blur)

@@ -58,6 +58,20 @@ def keep_largest(mask: Tensor, count: int) -> Tensor:
     return _each(mask, lambda picture: _keep(picture, largest))
 
 
+def only_region(mask: Tensor, number: int) -> Tensor:
+    """Keep the region that is the `number`-th of its picture by size, 1 the largest; none where there are fewer.
+
+    mask: ``(B, H, W)`` float 0..1 or bool; the result has the same shape and type. Equal regions as in `keep_largest`.
+    """
+
+    def chosen(areas: np.ndarray) -> np.ndarray:
+        kept = np.zeros(len(areas), dtype=bool)
+        kept[np.argsort(-areas, kind="stable")[number - 1 : number]] = True
+        return kept
+
+    return _each(mask, lambda picture: _keep(picture, chosen))
+
+
 def each_region(mask: Tensor) -> list[Tensor]:
     """Every region of every picture as a mask of its own, ``(1, H, W)`` each: a picture's largest first.
 

@@ -26,6 +26,8 @@ EXPLORER = """() => {
     const written = [...root.querySelectorAll('button, option, [role=status]')].map((one) => one.textContent);
     return [...read('title'), ...read('aria-label'), ...written].filter(Boolean);
 }"""
+PLACEHOLDERS = """() => Object.fromEntries(app.graph.nodes[0].widgets.filter(
+    (widget) => widget.element?.tagName === 'TEXTAREA').map((widget) => [widget.name, widget.element.placeholder]))"""
 TITLES = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.type, node.title]))"
 
 
@@ -64,6 +66,12 @@ def test_the_nodes_speak_japanese(japanese: Any) -> None:
     panel = page.get_by_test_id("properties-panel")
     panel.get_by_text(texts["outputs"]["3"]["tooltip"]).first.wait_for()
     assert panel.get_by_text(texts["description"]).first.is_visible()
+    # Boxes for several lines say what belongs into them.
+    for kind in ("ConceptAttentionApply", "ConceptAttentionFromImage"):
+        japanese.put(kind)
+        told = json.loads((LOCALES / "ja" / "nodeDefs.json").read_text(encoding="utf-8"))[kind]["inputs"]
+        shown = page.evaluate(PLACEHOLDERS)
+        assert shown and shown == {name: told[name]["name"] for name in shown}
     # The explorer's own controls, which the front end knows nothing of.
     japanese.put("ConceptAttentionExplorer")
     told = japanese.until(lambda: page.evaluate(EXPLORER))

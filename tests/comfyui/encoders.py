@@ -176,6 +176,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "sdxl": lambda: of("sdxl_clip", "SDXLTokenizer", lambda file: file.SDXLClipModel, "comfy"),
     "sd1": lambda: of("sd1_clip", "SD1Tokenizer", lambda file: file.SD1ClipModel, "comfy"),
     "wan": lambda: piled("wan", "WanT5Tokenizer", lambda file: file.te()),
+    "ltxv": lambda: of("lt", "LTXVT5Tokenizer", lambda file: file.ltxv_te()),
     "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

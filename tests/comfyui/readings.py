@@ -135,5 +135,6 @@ READINGS = [
     Reading("Stable Diffusion 1.5", "sd2", "h", CLIP, 1, length=77),
     Reading("Wan", "wan", "umt5xxl", PILE, 0, length=512),
     Reading("CogVideoX", "cogvideo", "t5xxl", T5, 0, length=226),
+    Reading("LTX-Video", "ltxv", "t5xxl", T5, 0, length=128),
     Reading("Krea 2", "krea2", "qwen3vl_4b", QWEN, 34, dropped=34, behind=5),
 ]

@@ -17,7 +17,7 @@ from .golden_cases import CLASSES, FOLDER, Case, draw_weights, read_case
 from .graphs import randn
 from .helpers import APPLY, READ
 
-TINY = ("sdxl_unet", "sd15", "wan")
+TINY = ("sdxl_unet", "sd15", "wan", "ltx")
 CONCEPTS, STEPS, WIDTH = 3, 2, 48
 """WIDTH: channels of the text, in every tiny model here."""
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1]}
@@ -66,7 +66,8 @@ def tiny_model(name: str, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def prompt(seed: int, tokens: int) -> list[Any]:
-    return [[randn(1, tokens, WIDTH, seed=seed), {"pooled_output": randn(1, 16, seed=seed + 1)}]]
+    extra = {"pooled_output": randn(1, 16, seed=seed + 1), "attention_mask": torch.ones(1, tokens, dtype=torch.long)}
+    return [[randn(1, tokens, WIDTH, seed=seed), extra]]
 
 
 def concepts(core: Any) -> Any:
@@ -78,7 +79,8 @@ def concepts(core: Any) -> Any:
 
 
 def shape_of(model: Any, batch: int, size: tuple[int, ...]) -> tuple[int, ...]:
-    return (batch, model.model.latent_format.latent_channels, *size)
+    latents = model.model.latent_format.latent_channels
+    return (batch, getattr(model.model.diffusion_model, "in_channels", latents), *size)  # LTX's golden case has less
 
 
 def sizes(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -155,7 +157,7 @@ def test_a_prompt_as_long_as_the_picture(core: Any, name: str) -> None:
     tokens = grid[0] * grid[1] * (sizes(base)[0][0] if len(sizes(base)[0]) == 3 else 1)
     attention = first_text_attention(base.model.diffusion_model)
     asked: list[Tensor] = []
-    handle = attention.register_forward_hook(lambda module, given, _: asked.append(given[0]))
+    handle = attention.register_forward_hook(lambda module, given, _: asked.append(given[0].clone()))
     patched, runs = core("adapters.comfy.sampling").apply_concept_attention(base, named, "cross_attention", 0.0, 1.0)
     maps = runs.find(sample(patched, 1, sizes(base)[0], 4, tokens))
     handle.remove()
@@ -173,10 +175,14 @@ def first_text_attention(dit: Any) -> Any:
 
 def queries_and_keys(base: Any, attention: Any, hidden: Tensor, named: Any) -> tuple[Tensor, Tensor]:
     """By the attention's own layers, as its forward calls them."""
-    if hasattr(attention, "to_q"):
-        return attention.to_q(hidden), attention.to_k(named.embeddings)
-    rows = base.diffusion_model.text_embedding(torch.stack([one.tokens[list(one.own)] for one in named.captions]))
-    return attention.norm_q(attention.q(hidden)), attention.norm_k(attention.k(rows.mean(dim=1)))[None]
+    own = torch.stack([one.tokens[list(one.own)] for one in named.captions])
+    if hasattr(base.diffusion_model, "text_embedding"):
+        rows = base.diffusion_model.text_embedding(own).mean(dim=1)[None]
+        return attention.norm_q(attention.q(hidden)), attention.norm_k(attention.k(rows))
+    if hasattr(base.diffusion_model, "caption_projection"):
+        rows = base.diffusion_model.caption_projection(own).mean(dim=1)[None]
+        return attention.q_norm(attention.to_q(hidden)), attention.k_norm(attention.to_k(rows))
+    return attention.to_q(hidden), attention.to_k(named.embeddings)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -74,6 +74,8 @@ def evaluate(case: Case, model: Any, sigma: float) -> tuple[Tensor, Tensor, Tens
         found = {name: (CONDList if isinstance(value, list) else CONDRegular)(value) for name, value in given.items()}
         if "num_tokens" in inspect.signature(transformer.forward).parameters:
             found["num_tokens"] = CONDConstant(case.tensors["context"].shape[1])
+        if "attention_mask" in inspect.signature(transformer.forward).parameters and "attention_mask" not in found:
+            found["attention_mask"] = CONDConstant(None)
         return found
 
     def once(wrapped: Any, _: Tensor, sigmas: Tensor, extra_args: dict[str, Any], *__: Any, **___: Any) -> Tensor:

@@ -65,6 +65,16 @@ class Keep:
         return {}
 
 
+class KeepList(Keep):
+    """The same, of a list as a whole."""
+
+    INPUT_IS_LIST = True
+
+    def keep(self, value: Any, node: Any) -> dict[str, Any]:
+        self.kept[node[0]] = value
+        return {}
+
+
 @dataclass
 class Host:
     """ComfyUI's executor with its cache, and what `Keep` nodes were given last: unchanged ones do not run."""
@@ -94,10 +104,11 @@ def host(comfy: SimpleNamespace, pack: dict[str, Any]) -> Any:
         assert asyncio.run(comfy.nodes.load_custom_node(str(extras / f"{name}.py"), module_parent="comfy_extras"))
     kept: dict[str, Any] = {}
     pack["TestKeep"] = type("TestKeep", (Keep,), {"kept": kept})
+    pack["TestKeepList"] = type("TestKeepList", (KeepList,), {"kept": kept})
     silent = SimpleNamespace(client_id=None, last_node_id=None, send_sync=lambda *_: None)
     ram = {"ram": 0.0, "ram_inactive": 0.0, "lru": 0}
     yield Host(execution.PromptExecutor(silent, cache_args=ram), kept)
-    del pack["TestKeep"]
+    del pack["TestKeep"], pack["TestKeepList"]
 
 
 def demo_graph(**settings: Any) -> dict[str, dict[str, Any]]:
@@ -195,6 +206,26 @@ def test_every_method_by_the_executor(host: Host, method: str) -> None:
     )
     expected = core.make_mask(kept["kept maps"], recipe, kept["kept picture"])
     assert torch.equal(mask, expected.mask) and presence == float(expected.presence.max())
+
+
+def test_regions_by_number_and_as_segments(host: Host) -> None:
+    """The n-th region is the n-th of the list; segments are the same regions, labelled, for whoever takes SEGS."""
+    whole = {**SETTINGS, "method": "mean", "concept": "sky + house", "refine_edges": False}
+    graph = demo_graph(**whole)
+    graph |= {f"kept {name}": node("TestKeepList", value=["mask", at]) for name, at in (("regions", 3), ("segs", 4))}
+    kept = host.run(graph)
+    regions, segs = kept["kept regions"], kept["kept segs"]
+    sizes = [len(found) for _, found in segs]
+    assert sum(sizes) == len(regions) and max(sizes) > 1 and [size for size, _ in segs] == [SIZE, SIZE]
+    found = [segment for _, of_picture in segs for segment in of_picture]
+    for region, segment in zip(regions, found, strict=True):
+        left, top, right, bottom = segment.crop_region
+        pasted = torch.zeros(SIZE)
+        pasted[top:bottom, left:right] = torch.from_numpy(segment.cropped_mask)
+        assert torch.equal(pasted, region[0]) and segment.label == "sky + house" and 0 < segment.confidence <= 1
+    second = host.run(demo_graph(**{**whole, "keep": "one", "keep.region": 2}))["kept mask"]
+    for mask, first, count in zip(second, (0, sizes[0]), sizes, strict=True):
+        assert torch.equal(mask, regions[first + 1][0] if count > 1 else torch.zeros(SIZE))
 
 
 def test_without_an_image(host: Host) -> None:

@@ -22,8 +22,11 @@ WAN |= {"ffn_dim": 192, "freq_dim": 64, "text_dim": encoders.WIDTH, "num_heads":
 COG = {"image_model": "cogvideox", "num_attention_heads": 2, "attention_head_dim": 64, "in_channels": 16}
 COG |= {"out_channels": 16, "time_embed_dim": 64, "text_embed_dim": encoders.WIDTH, "num_layers": 3, "patch_size": 2}
 COG |= {"use_rotary_positional_embeddings": True}
+LTX = {"image_model": "ltxv", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32}
+LTX |= {"num_attention_heads": 2, "caption_channels": encoders.WIDTH, "num_layers": 3}
 MODELS = {
     "wan": ("WAN21_T2V", WAN, "wan", "gram"),
+    "ltx": ("LTXV", LTX, "ltxv", "cross_attention"),
     "cogvideo": ("CogVideoX_T2V", {**COG, "patch_size_t": None}, "cogvideo", "output"),
     "cogvideo 1.5": ("CogVideoX_T2V", {**COG, "patch_size_t": 2}, "cogvideo", "output"),
 }
@@ -74,8 +77,8 @@ def prompts(clip: Any) -> tuple[Any, Any]:
     return one, other
 
 
-def empty() -> dict[str, Tensor]:
-    return {"samples": torch.zeros(1, 16, FRAMES, SIZE[0] // 8, SIZE[1] // 8)}
+def empty(channels: int = 16, cell: int = 8) -> dict[str, Tensor]:
+    return {"samples": torch.zeros(1, channels, FRAMES, SIZE[0] // cell, SIZE[1] // cell)}
 
 
 def masked(pack: dict[str, Any], maps: Any, **changes: Any) -> Tensor:
@@ -92,16 +95,18 @@ def test_from_apply_to_every_reader(pack: dict[str, Any], clips: Any, name: str)
     model, clip = video_model(name), clips(encoder)
     settings = {**APPLY, "background": "sky", "projection": projection}
     patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
-    given = 0, 3, 3.0, "euler", "simple", *prompts(clip), empty()
+    token, pictures, latent = (32, 17, empty(128, 32)) if name == "ltx" else (16, 9, empty())
+    given = 0, 3, 3.0, "euler", "simple", *prompts(clip), latent
     latent, plain = (nodes.KSampler().sample(one, *given)[0] for one in (patched, model))
     assert torch.equal(latent["samples"], plain["samples"])
 
     maps = record.find(latent["samples"])
     frames = maps.scores.shape[4]
-    assert maps.scores.shape == (3, 3, 1, 3, 2 if name == "cogvideo 1.5" else 3, 4, 6)
-    assert maps.image_size == SIZE and maps.token_pixels == 16 and maps.pictures == PICTURES
+    assert frames == (2 if name == "cogvideo 1.5" else 3)
+    assert maps.scores.shape == (3, 3, 1, 3, frames, SIZE[0] // token, SIZE[1] // token)
+    assert maps.image_size == SIZE and maps.token_pixels == token and maps.pictures == pictures
     mask = masked(pack, record, samples=latent)
-    assert mask.shape == (PICTURES, *SIZE) and 0 < mask.mean() < 1
+    assert mask.shape == (pictures, *SIZE) and 0 < mask.mean() < 1
     # The first and the last picture are the first and the last frame, by themselves.
     for picture, frame in ((0, 0), (-1, frames - 1)):
         alone = replace(maps, scores=maps.scores[:, :, :, :, frame], times=())
@@ -109,18 +114,18 @@ def test_from_apply_to_every_reader(pack: dict[str, Any], clips: Any, name: str)
 
     style = {"layout": "pictures", "colors": "heat", "scale": "shared", "alpha": 0.6, **BLOCKS}
     (heat,) = pack["ConceptAttentionHeatmap"].execute(record, "boat", **style, samples=latent).result
-    assert heat.shape == (PICTURES, *SIZE, 3) and (heat[0] - heat[4]).abs().max() > 0.01
+    assert heat.shape == (pictures, *SIZE, 3) and (heat[0] - heat[4]).abs().max() > 0.01
     given = {"method": "argmax", "threshold": 0.5, "min_area": 0.0, "max_boxes": 3, "padding": 0, "batch_index": 8}
     points = {"positive_count": 1, "negative_count": 1}
     boxes = pack["ConceptAttentionBoxes"].execute(maps, "sea", **given, **points, **BLOCKS).result[0]
-    assert len(boxes) == PICTURES
-    shown = torch.rand(PICTURES, *SIZE, 3, generator=torch.Generator().manual_seed(0))
+    assert len(boxes) == pictures
+    shown = torch.rand(pictures, *SIZE, 3, generator=torch.Generator().manual_seed(0))
     labels, masks, _ = (
         pack["ConceptAttentionSegmentation"].execute(maps, "", True, 0.0, False, **BLOCKS, image=shown).result
     )
-    assert len(labels) == PICTURES and masks.shape == (2 * PICTURES, *SIZE)
+    assert len(labels) == pictures and masks.shape == (2 * pictures, *SIZE)
     explored = pack["ConceptAttentionExplorer"].execute(maps, image=shown).result
-    assert explored[0].shape == (PICTURES, *SIZE)
+    assert explored[0].shape == (pictures, *SIZE)
 
 
 def test_two_models_share_a_run(pack: dict[str, Any], clips: Any) -> None:
@@ -160,6 +165,24 @@ def test_two_models_share_a_run(pack: dict[str, Any], clips: Any) -> None:
         mixed.find(latent["samples"])
 
 
+@pytest.mark.parametrize("projection", ["cross_attention", "gram"])
+def test_a_picture_is_a_video_of_one_frame(core: Any, projection: str) -> None:
+    """Wan looks at an existing picture."""
+    model, named = video_model("wan"), two_concepts(core)
+    encode = core("adapters.comfy.encode")
+    family = core("adapters.comfy.families").require_family(model)
+    prompt = [[randn(1, 7, encoders.WIDTH, seed=3), {}]]
+    forward = encode.NoisedForward(family, model, prompt, named, projection, 0.5, 2)
+    latent, noise = randn(1, 16, 1, 8, 12, seed=5), randn(1, 16, 1, 8, 12, seed=6)
+    maps = forward.maps(latent, [noise], SIZE, lambda: None)
+    assert maps.scores.shape == (1, 3, 1, 2, 1, 4, 6) and maps.pictures == 1 and maps.scores.std() > 0
+
+
+def two_concepts(core: Any) -> Any:
+    words, rows = core("concepts"), randn(1, 2, encoders.WIDTH, seed=1)
+    return words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
+
+
 OTHERS = {
     "i2v": ("WAN21_I2V", {"model_type": "i2v", "in_dim": 36}),
     "vace": ("WAN21_Vace", {"model_type": "vace", "vace_layers": 3, "vace_in_dim": 96}),
@@ -176,9 +199,7 @@ def test_other_wans(core: Any, name: str) -> None:
 
     base = build(OTHERS[name][0], {**WAN, **OTHERS[name][1]}, 5)
     assert core("adapters.comfy.families").require_family(base).name == "Wan"
-    words = core("concepts")
-    rows = randn(1, 2, encoders.WIDTH, seed=1)
-    named = words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
+    named = two_concepts(core)
     patched, runs = core("adapters.comfy.sampling").apply_concept_attention(base, named, "cross_attention", 0.0, 1.0)
     seen = SimpleNamespace(penultimate_hidden_states=randn(1, 7, 1280, seed=2))
     prompt = [[randn(1, 7, encoders.WIDTH, seed=3), {"clip_vision_output": seen} if name == "i2v" else {}]]
@@ -196,6 +217,36 @@ def test_other_wans(core: Any, name: str) -> None:
     scores = runs.find(made).scores
     assert scores.shape == (1, 3, 1, 2, 3, 4, 6)
     assert (scores[0, 0].flatten(2) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("tokens", [72, 7])
+def test_self_attention_in_parts(core: Any, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As LTX-Video's guiding pictures part it: it is not taken for the text's, be the prompt as long as the video."""
+    import comfy.ldm.modules.attention as attention
+    import comfy.sample
+    from comfy.samplers import sampler_object
+
+    model = build("LTXV", LTX, 5)
+    apply, whole, calls = core("adapters.comfy.sampling").apply_concept_attention, attention.optimized_attention, []
+    prompt = [[randn(1, tokens, encoders.WIDTH, seed=3), {"attention_mask": torch.ones(1, tokens, dtype=torch.long)}]]
+    shape = (1, 128, 3, 4, 6)
+    given = sampler_object("euler"), torch.tensor([0.7, 0.0]), prompt, prompt, torch.zeros(shape)
+
+    def sampled() -> Any:
+        patched, runs = apply(model, two_concepts(core), "value", 0.0, 1.0)
+        made = comfy.sample.sample_custom(patched, randn(*shape, seed=4), 1.0, *given, disable_pbar=True)
+        return runs.find(made)
+
+    def parted(q: Tensor, k: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        calls.append(len(calls) % 2 == 0)  # a block's first call is its self attention
+        parts = q.split([30, 42], dim=1) if calls[-1] else (q,)
+        return torch.cat([whole(part, k, *args, **kwargs) for part in parts], dim=1)
+
+    expected = sampled()
+    monkeypatch.setattr(attention, "optimized_attention", parted)
+    maps = sampled()
+    assert len(calls) == 6 and maps.scores.shape == (1, 3, 1, 2, 3, 4, 6) and maps.token_pixels == 32
+    assert maps.pictures == 17 and (maps.scores - expected.scores).abs().max() < 1e-5
 
 
 def test_a_reference_picture_is_not_the_video(core: Any) -> None:

@@ -17,7 +17,7 @@ from conceptattention_core.masks.presence import presence
 from conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from conceptattention_core.record import Frame, Recorder
 from conceptattention_core.storage import load_maps, save_maps
-from conceptattention_core.times import picture_times
+from conceptattention_core.times import moving_mean, picture_times
 from conceptattention_core.views import ConceptMaps
 
 GRID, SPEED, START = (5, 40), 0.6, 6.0
@@ -115,6 +115,22 @@ def test_masks_follow() -> None:
     middle = (mask * torch.arange(640)).sum((1, 2)) / mask.sum((1, 2))
     steps = middle.diff()
     assert steps.min() >= 0 and abs(steps[2:-2].mean().item() - 16 * SPEED) < 0.5
+
+
+def test_smoothing_takes_flicker_away() -> None:
+    """Within each video: a picture in which the boat is lost for a moment gets it back from its neighbours."""
+    rows = torch.tensor([[0.0, 1, 2, 3, 4], [10, 10, 40, 10, 10]]).flatten()
+    made = moving_mean(rows, 1, 5)
+    assert_close(made, torch.tensor([0.5, 1, 2, 3, 3.5, 10, 20, 20, 20, 10]))
+    maps = moving(6, 4, 1)
+    flicker = maps.scores.clone()
+    flicker[:, :, :, :, 3] = flicker[:, :, :, :, 3].flip(3)  # boat and sea exchanged
+    lost = replace(maps, scores=flicker, times=(0, 1, 2, 3, 4, 5))
+    plain, smooth, true = (
+        make_mask(one, MaskRecipe("boat", method="threshold", threshold=0.4, smooth_frames=sides)).mask[3]
+        for one, sides in ((lost, 0), (lost, 2), (replace(maps, times=(0, 1, 2, 3, 4, 5)), 2))
+    )
+    assert (plain - true).abs().mean() > 0.9 > 0.1 > (smooth - true).abs().mean()
 
 
 def test_what_the_explorer_asks() -> None:

@@ -22,7 +22,8 @@ from .quality import ROOT, start_comfyui
 
 
 def golden() -> dict[str, list[tuple[Tensor, Tensor, Tensor, Tensor, float]]]:
-    """By family: scores, expected scores, saliency, expected saliency, and how far the output moved, of each case."""
+    """By family, and projection where it is not `output`, of each case: scores, expected scores, saliency, expected
+    saliency, and how far the output moved."""
     from comfy.model_patcher import ModelPatcher
     from comfyui.golden_cases import cases
     from comfyui.test_family_golden import evaluate
@@ -40,14 +41,21 @@ def golden() -> dict[str, list[tuple[Tensor, Tensor, Tensor, Tensor, float]]]:
         if family is None:
             continue
         plain = ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
-        patched, runs = apply_concept_attention(plain, case.concepts(concepts), "output", 0.0, 1.0)
         sigma = case.sigma(base)
         _, without, _ = evaluate(case, plain, sigma)
-        latent, denoised, _ = evaluate(case, patched, sigma)
-        maps, expected = runs.find(latent), case.tensors
-        saliency = maps.saliency(0, -1, 1 / maps.temperature).flatten(2)
-        row = (maps.scores[0].flatten(3), expected["scores"], saliency, expected["saliency"].flatten(2))
-        found.setdefault(family.name, []).append((*row, float((denoised - without).abs().max())))
+        for projection in family.projections:
+            wanted = case.tensors.get("scores" if projection == "output" else projection)
+            if wanted is None:
+                continue
+            patched, runs = apply_concept_attention(plain, case.concepts(concepts), projection, 0.0, 1.0)
+            latent, denoised, _ = evaluate(case, patched, sigma)
+            scores = runs.find(latent).scores[0].flatten(3)
+            # The oracle's own saliency, where it says one, is the same mean of softmaxes.
+            shares, expected = (one.softmax(dim=2).mean(dim=0) for one in (scores, wanted))
+            expected = case.tensors.get("saliency", expected).flatten(2)
+            name = family.name if projection == "output" else f"{family.name}, {projection}"
+            moved = float((denoised - without).abs().max())
+            found.setdefault(name, []).append((scores, wanted, shares, expected, moved))
     return found
 
 

@@ -29,7 +29,7 @@ class CrossTap(Tap):
         self.passing = CrossPass(recorder.projection, frame.grid[0] if frame.times else 1)
         self.tokens: Tensor | None = None
         self.alike: Counter[Place] = Counter()
-        """Calls with as many keys as the prompt, by place."""
+        """Queries that have asked as many keys as the prompt has tokens, by place."""
 
     @property
     def began(self) -> bool:
@@ -38,6 +38,9 @@ class CrossTap(Tap):
     @property
     def blocks(self) -> tuple[int, ...]:
         return self.passing.blocks
+
+    def options(self) -> dict[str, Any]:
+        return self.family.options(self.call, super().options())
 
     def attend(self, named: dict[str, Any]) -> Place | None:
         place = self.find(named)
@@ -73,9 +76,9 @@ class CrossTap(Tap):
         place = self.family.place(self.call, named.get("transformer_options") or {})
         if place not in self.expected or place in self.passing.places:
             return None
-        self.alike[place] += 1
-        early = self.family.earlier(self.call, _length(named["q"], named))
-        return place if self.alike[place] > early else None
+        queries, before = _length(named["q"], named), self.alike[place]
+        self.alike[place] += queries
+        return place if before >= self.family.earlier(self.call, queries) else None
 
     def missing(self) -> list[int]:
         return sorted({block for block, _ in self.expected - self.passing.places})

@@ -19,6 +19,7 @@ from .hidream import HiDream
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
+from .ltx import LTXVideo
 from .lumina import Lumina2, ZImage
 from .mage_flow import MageFlow
 from .pixel_dit import PixelDiT
@@ -50,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion1(),
     Wan(),
     CogVideoX(),
+    LTXVideo(),
 )
 
 

@@ -32,11 +32,15 @@ class CrossFamily(Family):
         return None if block is None else (int(block), 0)
 
     def earlier(self, call: Call, queries: int) -> int:
-        """Calls of a place with as many keys as the prompt has tokens that come before the one that reads it.
+        """Queries of a place that ask as many keys as the prompt has tokens, before those that read it.
 
-        queries: image tokens. By default a place's self attention, where the picture has as many tokens as the prompt.
+        queries: those of a call. By default self attention, where the picture is as long as the prompt.
         """
-        return int(queries == call.text_tokens)
+        return queries if queries == call.text_tokens else 0
+
+    def options(self, call: Call, options: dict[str, Any]) -> dict[str, Any]:
+        """A call's options, for families whose model does not say by itself which block an attention belongs to."""
+        return options
 
     def layout(self, call: Call, count: int) -> Layout:
         """Image tokens alone are in question here: the prompt's stand in no sequence with them."""

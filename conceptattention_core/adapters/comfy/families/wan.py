@@ -62,7 +62,8 @@ class Wan(CrossFamily):
     def earlier(self, call: Call, queries: int) -> int:
         # The attention to a picture's CLIP Vision comes between.
         seen = call.conds.get("clip_fea")
-        return super().earlier(call, queries) + int(seen is not None and seen.shape[-2] == call.text_tokens)
+        between = queries if seen is not None and seen.shape[-2] == call.text_tokens else 0
+        return super().earlier(call, queries) + between
 
     def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
         attention = dit.blocks[place[0]].cross_attn
