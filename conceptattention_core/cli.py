@@ -129,7 +129,8 @@ def run_generate(options: argparse.Namespace) -> list[Path]:
         pipe, options.concepts, options.background, pooling=options.pooling, projection=options.projection
     )
     warn_of_unknown_words(options, pipe)
-    steps, default_cfg = (DEMO_STEPS, DEMO_CFG) if options.model == DEMO else (family.steps_of(pipe), family.cfg)
+    demo = options.model == DEMO
+    steps, default_cfg = (DEMO_STEPS, DEMO_CFG) if demo else (family.steps_of(pipe), family.cfg_of(pipe))
     cfg = default_cfg if options.cfg is None else options.cfg
     with attention:
         image = pipe(

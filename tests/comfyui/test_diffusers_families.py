@@ -27,7 +27,9 @@ from conceptattention_core.adapters.diffusers.tap import Tap
 from conceptattention_core.adapters.diffusers.weights import flux_weights
 from conceptattention_core.record import Recorder
 
+from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, Case, read_case
+from .graphs import randn
 from .test_family_golden import core as pack_modules  # noqa: F401
 from .test_family_golden import evaluate
 
@@ -147,7 +149,61 @@ def zimage(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, A
     return transformer, inputs, lambda made: -torch.stack(made)[:, :, 0]
 
 
-BUILDERS = {"SD3": sd3, "Chroma": chroma, "Flux2": flux2, "QwenImage": qwen, "zimage": zimage}
+def krea2(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["model"]
+    transformer = diffusers.Krea2Transformer2DModel(
+        num_layers=sizes["layers"],
+        attention_head_dim=sizes["features"] // sizes["heads"],
+        num_attention_heads=sizes["heads"],
+        num_key_value_heads=sizes["kvheads"],
+        intermediate_size=len(state["blocks.0.mlp.up.weight"]),
+        text_hidden_dim=sizes["txtdim"],
+        num_text_layers=sizes["txtlayers"],
+        text_num_attention_heads=sizes["txtheads"],
+        text_num_key_value_heads=sizes["txtkvheads"],
+        text_intermediate_size=len(state["txtfusion.refiner_blocks.0.mlp.up.weight"]),
+    )
+    transformer.load_state_dict(single_file_utils.convert_krea2_transformer_checkpoint_to_diffusers(state))
+    text, (h, w) = case.tensors["context"], (case.x.shape[2] // 2, case.x.shape[3] // 2)
+    inputs = {
+        "hidden_states": pack(case.x),
+        "encoder_hidden_states": text.unflatten(-1, (sizes["txtlayers"], -1)),
+        "timestep": torch.full((len(text),), case.config["timestep"]),
+        "position_ids": pad(image_ids((h, w)), (0, 0, text.shape[1], 0)),
+    }
+    return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
+
+
+def longcat(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["unet_config"]
+    transformer = diffusers.LongCatImageTransformer2DModel(
+        num_layers=sizes["depth"],
+        num_single_layers=sizes["depth_single_blocks"],
+        num_attention_heads=sizes["num_heads"],
+        joint_attention_dim=sizes["context_in_dim"],
+    )
+    weights = {name.replace("time_text_embed", "time_embed"): value for name, value in flux_weights(state).items()}
+    transformer.load_state_dict(weights)
+    text, (h, w) = case.tensors["context"], (case.x.shape[2] // 2, case.x.shape[3] // 2)
+    inputs = {
+        "hidden_states": pack(case.x),
+        "encoder_hidden_states": text,
+        "timestep": torch.full((len(text),), case.config["sigma"]),
+        "img_ids": image_ids((h, w)) + torch.tensor([1, text.shape[1], text.shape[1]]),
+        "txt_ids": torch.arange(text.shape[1])[:, None] * torch.tensor([0, 1, 1]),
+    }
+    return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
+
+
+BUILDERS = {
+    "SD3": sd3,
+    "Chroma": chroma,
+    "Flux2": flux2,
+    "QwenImage": qwen,
+    "zimage": zimage,
+    "krea2": krea2,
+    "LongCatImage": longcat,
+}
 """By the family that a file names."""
 
 FILES = {path.stem: read_case(path).config for path in sorted(FOLDER.glob("*.safetensors"))}
@@ -223,6 +279,47 @@ def test_qwen_image_is_what_comfyui_makes_of_it(name: str, pack_modules: Any) ->
     assert maps.default_blocks == expected.default_blocks and maps.temperature == expected.temperature
 
 
+@pytest.mark.usefixtures("rounded_exp")
+def test_ovis_image_is_what_comfyui_makes_of_it(pack_modules: Any) -> None:  # noqa: F811
+    """It has no file: ComfyUI's own numbers, which an oracle holds (test_family_oracle)."""
+    given, model = oracle.MODELS["ovis"], oracle.tiny("ovis")
+    text, captions = randn(1, oracle.PROMPT, given.width, seed=1), randn(3, oracle.CAPTION, given.width, seed=2)
+    x = randn(1, given.channels, *given.size, seed=9)
+
+    def concepts(module: Any) -> Any:
+        named = tuple(module.Caption(rows, (1,), 2 + at, 9) for at, rows in enumerate(captions))
+        return module.Concepts(("a", "b", "c"), 0, captions[:, 1][None], named)
+
+    apply = pack_modules("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(model, concepts(pack_modules("concepts")), "output", 0.0, 1.0)
+    latent, denoised = oracle.evaluate(patched, given, text)
+    expected = runs.find(latent)
+
+    state = weights_of(model.model)
+    for name in [name for name in state if name.endswith(("gate_proj.weight", "gate_proj.bias"))]:
+        up, stem = name.replace("gate_proj", "up_proj"), name.replace("gate_proj.", "")
+        block, _, kind = stem.rpartition(".")
+        state[f"{block}.0.{kind}"] = torch.cat((state.pop(up), state.pop(name)))
+        state[f"{block}.2.{kind}"] = state.pop(f"{block}.down_proj.{kind}")
+    weights = {"context_embedder_norm.weight": state.pop("txt_norm.weight")} | flux_weights(state)
+    sizes: dict[str, Any] = {"num_layers": 3, "num_single_layers": 2, "num_attention_heads": 2}
+    transformer = diffusers.OvisImageTransformer2DModel(joint_attention_dim=given.width, **sizes)
+    transformer.load_state_dict({name.replace("time_text_embed.", ""): value for name, value in weights.items()})
+    inputs = {
+        "hidden_states": pack(x),
+        "encoder_hidden_states": text,
+        "timestep": torch.tensor([oracle.SIGMA]),
+        "img_ids": image_ids((3, 4)),
+        "txt_ids": torch.arange(oracle.PROMPT)[:, None] * torch.tensor([0, 1, 1]),
+    }
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, made = record(family, transformer.eval(), inputs, concepts(core))
+    velocity = rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=3, p=2, q=2)
+    assert_close(x - oracle.SIGMA * velocity, denoised, atol=5e-5, rtol=0)
+    assert_close(maps.scores, expected.scores, atol=5e-4, rtol=0)
+    assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
+
+
 def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: F811
     """A measurement of one family's blocks and temperature is written into both files."""
     theirs = {family.name: family for family in pack_modules("adapters.comfy.families").FAMILIES}
@@ -235,6 +332,7 @@ def test_every_family_has_a_case() -> None:
     """FLUX.1 has the authors' own numbers: test_diffusers_parity."""
     if "CONCEPT_GOLDEN_DIR" in os.environ:
         pytest.skip("other cases than this repository's")
-    own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image", "zimage": "Z-Image"}
+    own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
+    own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FILES[name]["family"], FILES[name]["family"]) for name in KNOWN}
-    assert {family.name for family in FAMILIES} == {"FLUX.1", *checked}
+    assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", *checked}

@@ -16,6 +16,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
 )
@@ -86,6 +88,15 @@ def qwen25_vl() -> Any:
     tokens = {"image_token_id": 31, "video_token_id": 30, "vision_start_token_id": 29, "vision_end_token_id": 28}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
     return Qwen2_5_VLForConditionalGeneration(config).eval()
+
+
+def qwen3_vl() -> Any:
+    text = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    text |= {"rope_scaling": {"mrope_section": [2, 1, 1], "rope_type": "default", "mrope_interleaved": True}}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    vision |= {"deepstack_visual_indexes": [0]}
+    return Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
 
 
 class Processor:
@@ -189,7 +200,63 @@ def zimage(kind: str, n_layers: int = 3) -> Any:
     return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
 
 
-MAKERS = {"StableDiffusion3": sd3, "Chroma": chroma, "Flux2": flux2, "QwenImage": qwen, "ZImage": zimage}
+def krea2(kind: str) -> Any:
+    transformer = diffusers.Krea2Transformer2DModel(
+        num_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attention_head_dim=32,
+        intermediate_size=64,
+        text_hidden_dim=16,
+        num_text_layers=2,
+        text_num_attention_heads=2,
+        text_num_key_value_heads=2,
+        text_intermediate_size=16,
+        num_layerwise_text_blocks=1,
+        num_refiner_text_blocks=1,
+        axes_dims_rope=(8, 12, 12),
+    )
+    coder = diffusers.AutoencoderKLQwenImage(base_dim=8, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+    layers = {"text_encoder_select_layers": (1, 2)}
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3_vl()}
+    pipe = getattr(diffusers, kind)(
+        transformer=transformer.eval(), vae=coder, scheduler=scheduler(), **texts, **layers
+    )
+    pipe.prompt_template_encode_start_idx = len(tokenizer()(pipe.prompt_template_encode_prefix).input_ids)
+    pipe.prompt_template_encode_num_suffix_tokens = len(tokenizer()(pipe.prompt_template_encode_suffix).input_ids)
+    return pipe
+
+
+def longcat(kind: str) -> Any:
+    transformer = diffusers.LongCatImageTransformer2DModel(
+        num_layers=3, num_single_layers=1, joint_attention_dim=16, axes_dims_rope=[8, 12, 12], **HEADS
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen25_vl(), "text_processor": Processor()}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.tokenizer_max_length = 24
+    return pipe
+
+
+def ovis(kind: str) -> Any:
+    transformer = diffusers.OvisImageTransformer2DModel(
+        num_layers=3, num_single_layers=1, joint_attention_dim=16, axes_dims_rope=(8, 12, 12), **HEADS
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3(2).model}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.user_prompt_begin_id = len(tokenizer()(f"user {pipe.system_prompt}").input_ids)
+    return pipe
+
+
+MAKERS = {
+    "LongCat": longcat,
+    "Ovis": ovis,
+    "StableDiffusion3": sd3,
+    "Chroma": chroma,
+    "Flux2": flux2,
+    "QwenImage": qwen,
+    "ZImage": zimage,
+    "Krea2": krea2,
+}
 
 
 def make(kind: str, **sizes: Any) -> Any:

@@ -30,6 +30,9 @@ PLAIN = [
     "Flux2KleinPipeline",
     "QwenImagePipeline",
     "ZImagePipeline",
+    "Krea2Pipeline",
+    "LongCatImagePipeline",
+    "OvisImagePipeline",
 ]
 
 
@@ -38,7 +41,7 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     kind = type(pipe).__name__
     if "Flux2" in kind:
         return pipe._encode_vae_image(pixels, generator=None)
-    if "Qwen" in kind:
+    if "Qwen" in kind or "Krea" in kind:
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
     return (pipe.vae.encode(pixels).latent_dist.mean - 0.1159) * 0.3611
@@ -77,12 +80,14 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
 def test_several_pictures_and_seeds(kind: str) -> None:
     """Also on a pipeline whose last call had guidance, which would read its batch otherwise."""
     pipe = make(kind)
-    if kind in ("StableDiffusion3Pipeline", "ZImagePipeline"):
+    if kind in ("StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline"):
         paint(pipe, guidance_scale=3.0)
     pair = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
     settings: dict[str, Any] = {"max_sequence_length": 24}
     both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
-    assert both.raw.scores.shape == (2, 3, 2, 3, 4, 6) and both.raw.family == require_family(pipe).name
+    family = require_family(pipe)
+    depth = len(family.blocks(pipe.transformer))
+    assert both.raw.scores.shape == (2, depth, 2, 3, 4, 6) and both.raw.family == family.name
     one = ConceptAttention.encode(pipe, pair[1], CONCEPTS, seeds=[2], **settings)
     assert_close(both[1].raw.scores[1:], one.raw.scores, atol=1e-3, rtol=1e-4)
     assert (both[0].raw.scores - both[1].raw.scores).abs().max() > 1e-2

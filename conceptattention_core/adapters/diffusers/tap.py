@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from ...concepts import Concepts
 from ...record import Recorder
 from ...scores import ConceptPass
-from .families.base import Evaluation, Family, Seen, Start, by_heads, named
+from .families.base import Evaluation, Family, Seen, Start, all_heads, by_heads, named
 
 
 class Tap:
@@ -114,6 +114,7 @@ class Pass:
         self._started: tuple[ConceptPass, Start] | None = None
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        self._gate: Tensor | None = None
         self._blocks = family.blocks(transformer)
         self._handles: list[RemovableHandle] = []
         for name, module in family.watched(transformer).items():
@@ -157,33 +158,39 @@ class Pass:
         attention = self._family.attention(block)
         fused = self._family.fused(attention)
         heads_first = self._family.heads_first
+        heads, shared = self._family.heads(attention)
 
         def on_keys(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             key = output.chunk(3, dim=-1)[1] if fused else output
-            self._keys = by_heads(key, attention.heads)
+            self._keys = by_heads(key, shared)
 
         def on_normalised(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             self._keys = output if heads_first else output.transpose(1, 2)
 
         def on_values(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             value = output.chunk(3, dim=-1)[2] if fused else output
-            self._values = by_heads(value, attention.heads)
+            self._values = by_heads(value, shared)
 
         def on_output(module: nn.Module, args: tuple[Any, ...]) -> None:
-            self._score(index, args[0])
+            self._score(index, args[0], heads)
 
+        def on_gate(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            self._gate = output
+
+        gate = self._family.gate(attention)
         # In the order in which they pass: normalised keys take the place of those before.
         normalised = [] if attention.norm_k is None else [attention.norm_k.register_forward_hook(on_normalised)]
         return [
             (attention.to_qkv if fused else attention.to_k).register_forward_hook(on_keys),
             *normalised,
             (attention.to_qkv if fused else attention.to_v).register_forward_hook(on_values),
+            *([] if gate is None else [gate.register_forward_hook(on_gate)]),
             attention.to_out[0].register_forward_pre_hook(on_output),
         ]
 
     @torch.no_grad()
-    def _score(self, index: int, output: Tensor) -> None:
-        """output: ``(B, tokens, D)``, before the output projection."""
+    def _score(self, index: int, output: Tensor, heads: int) -> None:
+        """output: ``(B, tokens, D)``, before the output projection. heads: of the queries."""
         keys, values, self._keys, self._values = self._keys, self._values, None, None
         if keys is None or values is None:
             return
@@ -193,6 +200,9 @@ class Pass:
             tokens = start.tokens.expand(evaluation.batch, -1, -1)
             self._started = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to), start
         concepts, start = self._started
-        keys, values = (part[rows][:, :, evaluation.image] for part in (keys, values))
+        keys, values = (all_heads(part[rows][:, :, evaluation.image], heads) for part in (keys, values))
+        if self._gate is not None:  # a division of floats is as exact as the product was
+            opened, self._gate = self._gate.sigmoid(), None
+            output = output / opened.clamp_min(torch.finfo(opened.dtype).tiny)
         concepts.attend(index, start.stream(index), start.rotate(keys), values)
         concepts.score(index, output[rows][:, evaluation.image])

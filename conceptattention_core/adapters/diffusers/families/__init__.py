@@ -11,6 +11,8 @@ from .base import Family
 from .chroma import Chroma
 from .flux import Flux1
 from .flux2 import Flux2
+from .krea2 import Krea2
+from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
 from .zimage import ZImage
@@ -21,7 +23,10 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(),
     QwenImage(),
     ZImage(),
+    Krea2(),
     Chroma(),
+    LongCat(),
+    Ovis(),
 )
 
 

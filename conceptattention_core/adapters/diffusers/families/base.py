@@ -109,6 +109,14 @@ class Family:
         """Whether the block computes query, key and value in one linear layer."""
         return bool(getattr(attention, "fused_projections", False))
 
+    def heads(self, attention: Any) -> tuple[int, int]:
+        """How many heads the queries have, and the keys, which several query heads may share."""
+        return attention.heads, attention.heads
+
+    def gate(self, attention: Any) -> nn.Module | None:
+        """What makes the output gate, in front of its sigmoid, where `to_out` sees the output behind one."""
+        return None
+
     def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
         """What a call says. given: the forward's arguments by name; pipe: None where all rows are the prompt's."""
         raise NotImplementedError
@@ -156,6 +164,10 @@ class Family:
         """Steps that a picture is made in unless told otherwise."""
         return self.steps
 
+    def cfg_of(self, pipe: Any) -> float:
+        """Real guidance that a picture is made with unless told otherwise."""
+        return self.cfg
+
     def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
         """A pipeline call's arguments for distilled guidance, and real guidance against an empty prompt (1: none)."""
         return {"guidance_scale": cfg}
@@ -180,6 +192,11 @@ def by_heads(part: Tensor, heads: int) -> Tensor:
 def pack(latent: Tensor) -> Tensor:
     """``(B, channels, 2 h, 2 w)`` -> tokens ``(B, h * w, 4 channels)``, each a patch of 2 x 2."""
     return rearrange(latent, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+
+
+def all_heads(part: Tensor, heads: int) -> Tensor:
+    """Where several query heads share a key head, each gets its own: ``(B, g, N, d)`` -> ``(B, heads, N, d)``."""
+    return part if part.shape[1] == heads else part.repeat_interleave(heads // part.shape[1], dim=1)
 
 
 Rotate = Callable[[Tensor], Tensor]

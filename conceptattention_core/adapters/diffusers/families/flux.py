@@ -108,17 +108,18 @@ class Flux1(Family):
 
 
 def token_grid(img_ids: Tensor) -> tuple[int, tuple[int, int]]:
-    """Where the picture's own tokens begin, and their ``(h, w)``; reference images have ids of their own.
+    """Where the picture's own tokens begin, and their ``(h, w)``; reference images have higher numbers.
 
     img_ids: ``(N, 3 or more)``, or ``(B, N, ...)`` as some pipelines pass it: image number, row, column. Raises
     ValueError where they are no grid.
     """
     ids = (img_ids[0] if img_ids.ndim == 3 else img_ids).detach().float().cpu()
-    own = (ids[:, 0] == 0).nonzero().flatten()
+    own = (ids[:, 0] == ids[:, 0].min()).nonzero().flatten()
     start = int(own[0])
-    h, w = (int(side) + 1 for side in ids[own, 1:3].amax(dim=0))
+    corner = ids[own, 1:3].amin(dim=0)
+    h, w = (int(side) + 1 for side in ids[own, 1:3].amax(dim=0) - corner)
     places = torch.cartesian_prod(torch.arange(h), torch.arange(w)).float()
-    if not torch.equal(ids[start : start + h * w, 1:3], places) or len(own) != h * w:
+    if not torch.equal(ids[start : start + h * w, 1:3] - corner, places) or len(own) != h * w:
         raise ValueError(f"The {len(own)} image tokens are not a full grid of rows and columns: no map can be made.")
     return start, (h, w)
 

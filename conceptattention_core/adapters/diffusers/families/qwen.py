@@ -94,12 +94,7 @@ class QwenImage(Family):
         return {"encoder_hidden_states": rows_of(pipe, text).expand(count, -1, -1)}
 
     def latent(self, vae: Any, pixels: Tensor) -> Tensor:
-        cells = vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0]
-        mean, deviation = (
-            torch.tensor(one, device=cells.device, dtype=cells.dtype).view(1, -1, 1, 1)
-            for one in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        return (cells - mean) / deviation
+        return latent(vae, pixels)
 
     def inputs(
         self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
@@ -113,6 +108,16 @@ class QwenImage(Family):
 
     def call(self, pipe: Any, guidance: float, cfg: float) -> dict[str, Any]:
         return {"true_cfg_scale": cfg, "negative_prompt": " " if cfg > 1 else None}
+
+
+def latent(vae: Any, pixels: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` -1..1 -> ``(B, 16, H/8, W/8)``, by a VAE that knows pictures as videos of one frame."""
+    cells = vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0]
+    mean, deviation = (
+        torch.tensor(one, device=cells.device, dtype=cells.dtype).view(1, -1, 1, 1)
+        for one in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return (cells - mean) / deviation
 
 
 def pieces(pipe: Any, text: str) -> list[int]:
