@@ -52,7 +52,11 @@ class ConceptAttentionMaps:
     features: Tensor | None = None
 
     def picture(self, index: int) -> ConceptAttentionMaps:
-        """The maps of one picture of the batch."""
+        """The maps of one picture of the batch, counted from 0. Raises ValueError past the end."""
+        if not 0 <= index < self.scores.shape[2]:
+            raise ValueError(
+                f"There is no picture {index}: `maps` holds {self.scores.shape[2]}, and counting begins with 0."
+            )
         one = slice(index, index + 1)
         features = None if self.features is None else self.features[:, one]
         return replace(self, scores=self.scores[:, :, one], features=features)

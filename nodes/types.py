@@ -23,4 +23,5 @@ projection        "output", "cross_attention" or "value": the space that the sco
 family            the model family, for people
 default_blocks    first and last block to average unless told otherwise, inclusive, negative from the end
 temperature       the family's own; a reader's temperature multiplies it
+features          float16 CPU tensor (blocks, batch, 16, h, w): what the model makes of each token, or None
 """

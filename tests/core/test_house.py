@@ -15,7 +15,7 @@ FLOORS = (
     ("letters",),
     ("names", "features"),
     ("concepts", "stream", "noise", "images", "described"),
-    ("scores", "expression"),
+    ("scores", "expression", "points"),
     ("cross", "reading"),
     ("maps", "steps"),
     ("record", "storage"),
