@@ -68,8 +68,10 @@ class ConceptAttentionMaps:
         return self.scores.shape[-2], self.scores.shape[-1]
 
     def picture(self, index: int) -> ConceptAttentionMaps:
-        """The maps of one picture, counted as they are read. Raises IndexError past the end."""
-        video, at = divmod(range(self.pictures)[index], len(self.times) or 1)
+        """The maps of one picture, counted as they are read, from 0. Raises ValueError past the end."""
+        if not -self.pictures <= index < self.pictures:
+            raise ValueError(f"There is no picture {index}: `maps` holds {self.pictures}, and counting begins with 0.")
+        video, at = divmod(index % self.pictures, len(self.times) or 1)
         scores = self.scores[:, :, video : video + 1]
         features = None if self.features is None else self.features[:, video : video + 1]
         if not self.times:
@@ -95,7 +97,9 @@ class ConceptAttentionMaps:
                 "own LATENT, with no node in between."
             )
         times = tuple(min(time, frames - 1.0) for time in self.times[: 1 + ratio * (frames - 1)])
-        return replace(self, scores=self.scores[:, :, :, :, first : first + frames], times=times)
+        part = slice(first, first + frames)
+        features = None if self.features is None else self.features[:, :, :, part]
+        return replace(self, scores=self.scores[:, :, :, :, part], times=times, features=features)
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""

@@ -93,7 +93,7 @@ def test_pictures_one_by_one(reading: str) -> None:
         assert_close(one.shares(reading)[0], shares[index])  # type: ignore[arg-type]
         assert_close(presence(one)[0], sure[index])
     assert not torch.equal(shares[5], shares[18])
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="There is no picture"):
         maps.picture(26)
 
 
