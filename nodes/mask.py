@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
+from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.masks.regions import each_region
 from ..conceptattention_core.masks.segments import segments
 from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .said import absent
 from .seen import seen
 from .types import CATEGORY
@@ -200,7 +200,7 @@ class ConceptAttentionMask(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
         smooth_frames: int = 0,
@@ -213,7 +213,7 @@ class ConceptAttentionMask(io.ComfyNode):
             first_block=first,
             last_block=last,
             temperature=softmax_temperature,
-            reading=reading,
+            reading=own_reading(reading),
             refine_edges=refine_edges,
             **method,
             min_area=min_area,

@@ -53,7 +53,7 @@ class MaskRecipe:
     first_block: int | None = None
     last_block: int | None = None
     temperature: float = 1.0
-    reading: Reading = "paper"
+    reading: Reading | None = None
     refine_edges: bool = True
     method: MaskMethod = "soft"
     low: float = 0.3

@@ -16,6 +16,7 @@ from .flux import Flux1, double_block, embedded, image_ids, image_rotation
 
 class Chroma(Flux1):
     name = "Chroma"
+    measured = False
     # ChromaInpaintPipeline asks its transformer's config for what it has not, and does not run in diffusers 0.41.
     pipelines = ("ChromaPipeline", "ChromaImg2ImgPipeline")
     transformer = "ChromaTransformer2DModel"

@@ -17,6 +17,7 @@ from .base import Evaluation, Family, Rotate, Seen, Start, halves, no_text_encod
 
 class Flux1(Family):
     name = "FLUX.1"
+    measured = True
     pipelines = (
         "FluxPipeline",
         "FluxImg2ImgPipeline",
