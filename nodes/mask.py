@@ -155,6 +155,14 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="For video, against flicker: so many pictures before and behind each one count as much as "
                     "itself. 0: none.",
                 ),
+                io.Boolean.Input(
+                    "through_time",
+                    optional=True,
+                    default=False,
+                    advanced=True,
+                    tooltip="For video: keep and min_area look at regions of the whole video, connected from picture "
+                    "to picture, so that a thing is kept or dropped in all of them alike.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -204,6 +212,7 @@ class ConceptAttentionMask(io.ComfyNode):
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
         smooth_frames: int = 0,
+        through_time: bool = False,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         first, last = block_range(first_block, last_block)
@@ -224,6 +233,7 @@ class ConceptAttentionMask(io.ComfyNode):
             blur=blur,
             invert=invert,
             smooth_frames=smooth_frames,
+            through_time=through_time,
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))
