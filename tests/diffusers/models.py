@@ -247,7 +247,26 @@ def ovis(kind: str) -> Any:
     return pipe
 
 
+def lumina2(kind: str) -> Any:
+    transformer = diffusers.Lumina2Transformer2DModel(
+        hidden_size=64,
+        num_layers=3,
+        num_refiner_layers=1,
+        num_attention_heads=4,
+        num_kv_heads=2,
+        multiple_of=16,
+        cap_feat_dim=16,
+        axes_dim_rope=(4, 6, 6),
+        axes_lens=(256, 32, 32),
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3(2)}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.system_prompt = "system"
+    return pipe
+
+
 MAKERS = {
+    "Lumina2": lumina2,
     "LongCat": longcat,
     "Ovis": ovis,
     "StableDiffusion3": sd3,
