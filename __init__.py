@@ -34,6 +34,7 @@ class ConceptAttentionExtension(ComfyExtension):
         from .nodes.mask import ConceptAttentionMask
         from .nodes.read import ConceptAttention
         from .nodes.segment import ConceptAttentionSegmentation
+        from .nodes.select import ConceptAttentionSelect
         from .nodes.storage import ConceptAttentionLoad, ConceptAttentionSave
 
         return [
@@ -45,6 +46,7 @@ class ConceptAttentionExtension(ComfyExtension):
             ConceptAttentionSegmentation,
             ConceptAttentionHeatmap,
             ConceptAttentionBoxes,
+            ConceptAttentionSelect,
             ConceptAttentionSave,
             ConceptAttentionLoad,
             ConceptAttentionDemoModel,

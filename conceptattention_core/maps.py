@@ -68,8 +68,10 @@ class ConceptAttentionMaps:
         return self.scores.shape[-2], self.scores.shape[-1]
 
     def picture(self, index: int) -> ConceptAttentionMaps:
-        """The maps of one picture, counted as they are read. Raises IndexError past the end."""
-        video, at = divmod(range(self.pictures)[index], len(self.times) or 1)
+        """The maps of one picture, counted as they are read, from 0. Raises ValueError past the end."""
+        if not -self.pictures <= index < self.pictures:
+            raise ValueError(f"There is no picture {index}: `maps` holds {self.pictures}, and counting begins with 0.")
+        video, at = divmod(index % self.pictures, len(self.times) or 1)
         scores = self.scores[:, :, video : video + 1]
         features = None if self.features is None else self.features[:, video : video + 1]
         if not self.times:
@@ -82,6 +84,22 @@ class ConceptAttentionMaps:
             times=(self.times[at] - first,),
             features=None if features is None else features[:, :, :, frames],
         )
+
+    def cut(self, first: int, frames: int, whole: int) -> ConceptAttentionMaps:
+        """The maps of a part of a video, of `frames` latent frames from `first` on, as if it were decoded by itself.
+
+        whole: latent frames of the video, 2 or more. Raises ValueError where a token covers several of them.
+        """
+        ratio = (len(self.times) - 1) // (whole - 1)
+        if whole != self.scores.shape[4]:
+            raise ValueError(
+                "This LATENT is a part of a video, and this model's frames cannot be told apart. Connect the sampler's "
+                "own LATENT, with no node in between."
+            )
+        times = tuple(min(time, frames - 1.0) for time in self.times[: 1 + ratio * (frames - 1)])
+        part = slice(first, first + frames)
+        features = None if self.features is None else self.features[:, :, :, part]
+        return replace(self, scores=self.scores[:, :, :, :, part], times=times, features=features)
 
     def index(self, concept: str) -> int:
         """Index of a concept by name (empty: the first). Raises ValueError with the nearest names on an unknown one."""

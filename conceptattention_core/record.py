@@ -186,9 +186,11 @@ class RunStore:
         return len(self._runs)
 
     def publish(self, run: Run) -> None:
-        """Keep a finished run, and let go of those too old to be asked for."""
-        earlier = [kept for kept in self._runs if kept.group != run.group]
-        current = [kept for kept in self._runs if kept.group == run.group]
+        """Keep a finished run, and let go of those too old to be asked for. What it continues is as young as itself."""
+        begun = [] if run.continues is None else self._parts(run.continues)
+        runs = [replace(kept, group=run.group) if any(kept is one for one in begun) else kept for kept in self._runs]
+        earlier = [kept for kept in runs if kept.group != run.group]
+        current = [kept for kept in runs if kept.group == run.group]
         self._runs = [*earlier[-KEEP_RUNS:], *current, run]
         while len(self._runs) > 1 and self.bytes() > self.limit:
             del self._runs[0]
@@ -202,12 +204,15 @@ class RunStore:
 
         samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
         """
-        parts = self._parts(samples.cpu(), len(self._runs))
+        parts = self._parts(samples.cpu())
         if parts:
             recorded = [run.maps for run in parts if run.maps is not None]
             if not recorded:
                 raise ValueError(parts[-1].problem)
             return joined(recorded)
+        if (cut := self._trimmed(samples.cpu())) is not None:
+            latent, first = cut
+            return self.find(latent).cut(first, samples.shape[2], latent.shape[2])
         if not self._runs:
             raise ValueError(
                 "No sampler has run on this patched model. Connect the `model` output of Apply Concept Attention to "
@@ -221,12 +226,25 @@ class RunStore:
             "change its seed."
         )
 
-    def _parts(self, samples: Tensor, before: int) -> list[Run]:
-        """The run that made a latent, and in front of it those that it continues; of the oldest `before` runs."""
-        for at in reversed(range(before)):
-            run = self._runs[at]
-            if any(_same_values(samples, latent) for latent in run.latents):
-                return [*([] if run.continues is None else self._parts(run.continues, at)), run]
+    def _trimmed(self, samples: Tensor) -> tuple[Tensor, int] | None:
+        """The latent of a video that this one is the end or the beginning of, and the frame that it begins with.
+
+        Reference pictures and guides are frames of the latent while a model samples, and are trimmed off behind it.
+        """
+        for run in reversed(self._runs if samples.ndim == 5 else []):
+            more = run.latents[0].shape[2] - samples.shape[2] if run.latents and run.latents[0].ndim == 5 else 0
+            for first in (more, 0) if more > 0 and run.maps is not None and run.maps.times else ():
+                for latent in run.latents:
+                    if _same_values(samples, latent[:, :, first : first + samples.shape[2]]):
+                        return latent, first
+        return None
+
+    def _parts(self, samples: Tensor, behind: tuple[Run, ...] = ()) -> list[Run]:
+        """The run that made a latent, and in front of it those that it continues. behind: those that continue it."""
+        for run in reversed(self._runs):
+            if any(run is one for one in behind) or not any(_same_values(samples, one) for one in run.latents):
+                continue
+            return [*([] if run.continues is None else self._parts(run.continues, (run, *behind))), run]
         return []
 
 

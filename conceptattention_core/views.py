@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, overload
@@ -16,7 +16,9 @@ from .maps import ConceptAttentionMaps, resize_maps
 from .masks.methods import MaskMethod
 from .masks.presence import presence
 from .masks.recipe import MaskRecipe, make_mask
+from .masks.select import select
 from .pictures.heatmap import heatmap_picture, overlay_picture
+from .points import read_points
 from .storage import load_maps, save_maps
 
 
@@ -45,7 +47,7 @@ class ConceptMaps:
 
     def __getitem__(self, index: int) -> ConceptMaps:
         """The maps of one picture of the batch. Raises IndexError past the end."""
-        return ConceptMaps(self.raw.picture(index))
+        return ConceptMaps(self.raw.picture(range(len(self))[index]))
 
     def __iter__(self) -> Iterator[ConceptMaps]:
         return (self[index] for index in range(len(self)))
@@ -107,6 +109,28 @@ class ConceptMaps:
         picture = None if image is None else picture_tensor(image)
         made = make_mask(self._one(), MaskRecipe(concept, method=method, **recipe), picture, size)
         return to_output(made.mask[0], output)
+
+    def select(
+        self,
+        points: str | Sequence[Any],
+        negative: str | Sequence[Any] = (),
+        *,
+        image: Picture | None = None,
+        size: tuple[int, int] | None = None,
+        tolerance: float = 0.5,
+        output: Output = "torch",
+    ) -> Picture:
+        """The mask of what the points lie on, without a name, ``(H, W)`` 0 or 1, as Concept Select makes it.
+
+        points, negative: ``(x, y)`` in pixels of the picture, or their text (see `points.read_points`): on the thing,
+        and on what is not the thing. The other arguments as in `mask`; tolerance: see `masks.select.select`.
+        Raises ValueError where these maps hold no features, and on points that are none or lie outside.
+        """
+        picture = None if image is None else picture_tensor(image)
+        size = size or (self.raw.image_size if picture is None else (picture.shape[1], picture.shape[2]))
+        guide = None if picture is None else image_batch(picture, 1, size)
+        on, off = read_points(points, size), read_points(negative, size, "negative")
+        return to_output(select(self._one(), on, off, guide, size, tolerance).mask[0], output)
 
     def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:
         """One concept's share in colours, on the absolute scale 0 (dark) to 1 (pale). size: ``(H, W)``."""

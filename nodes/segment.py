@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
@@ -116,12 +116,14 @@ class ConceptAttentionSegmentation(io.ComfyNode):
             size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])
             shares = resize_maps(tokens, maps.image_size, size, maps.token_pixels)
         else:
-            shares = refine_maps(tokens, picture, maps.image_size, maps.token_pixels)
+            # One picture at a time: a video has many.
+            pairs = zip(tokens.split(1), picture.split(1), strict=True)
+            shares = torch.cat([refine_maps(one, guide, maps.image_size, maps.token_pixels) for one, guide in pairs])
         labels = shares.argmax(dim=1)
         if fill_holes:
             labels = fill_label_holes(labels, named)
         labels = merge_small(labels, shares, math.ceil(min_area / 100 * labels[0].numel()))
-        won = rearrange(one_hot(labels, len(maps.concepts)).float(), "b h w c -> b c h w").contiguous()
+        won = (labels[:, None] == torch.arange(len(maps.concepts))[:, None, None]).float()
         painted = overlay_picture(won, maps.concepts, maps.background_count, picture)
         return io.NodeOutput(
             painted,

@@ -8,7 +8,7 @@ inside the regions that stay. Every picture of a batch is looked at alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -84,6 +84,17 @@ def each_region(mask: Tensor) -> list[Tensor]:
         order = np.argsort(-areas, kind="stable") + 1
         found += [torch.from_numpy(picture * (numbers == number))[None] for number in order]
     return found or [torch.zeros_like(mask[:1]).float()]
+
+
+def regions_at(mask: Tensor, points: Sequence[tuple[float, float]]) -> Tensor:
+    """The regions of a bool mask ``(1, H, W)`` that hold one of the points ``(x, y)``, bool of the same shape.
+
+    Points that lie outside of every region, or of the picture, hold none.
+    """
+    numbers, _ = _components(mask[0].cpu().numpy(), EIGHT)
+    height, width = numbers.shape
+    held = {int(numbers[int(y), int(x)]) for x, y in points if x < width and y < height} - {0}
+    return torch.from_numpy(np.isin(numbers, sorted(held)))[None]
 
 
 def _each(mask: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:

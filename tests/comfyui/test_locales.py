@@ -25,6 +25,7 @@ NODES = (
     "ConceptAttentionMask",
     "ConceptAttentionSave",
     "ConceptAttentionSegmentation",
+    "ConceptAttentionSelect",
 )
 
 SCRIPTS = {"zh": r"[一-鿿]", "ja": r"[ぁ-ヿ一-鿿]", "ko": r"[가-힣]"}

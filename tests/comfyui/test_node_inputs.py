@@ -23,6 +23,7 @@ READERS = (
     "ConceptAttentionHeatmap",
     "ConceptAttentionBoxes",
 )
+SELECT = "ConceptAttentionSelect"
 MAKERS = ("ConceptAttentionApply", "ConceptAttentionFromImage")
 few = settings(
     deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -42,6 +43,7 @@ def sockets(pack: dict[str, Any]) -> dict[str, dict[str, Any]]:
     wires["ConceptAttention"] = {"concept_attention": attention, "samples": {"samples": samples}}
     words = {"model": flux, "clip": clip, "concepts": "house, sky"}
     picture = {"vae": None, "image": torch.zeros(1, 64, 64, 3), "prompt": ""}
+    wires[SELECT] = {"maps": maps, "points": "1, 1"}
     return wires | {"ConceptAttentionApply": words, "ConceptAttentionFromImage": words | picture}
 
 
@@ -64,7 +66,7 @@ def numbers(node_class: Any) -> list[tuple[str, Any, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("name", (*READERS, *MAKERS, "ConceptAttentionSave", "ConceptAttentionLoad"))
+@pytest.mark.parametrize("name", (*READERS, *MAKERS, SELECT, "ConceptAttentionSave", "ConceptAttentionLoad"))
 def test_every_number_has_a_range(pack: dict[str, Any], name: str) -> None:
     assert hasattr(pack[name].execute, "__wrapped__"), "not checked"
     for field, one, _ in numbers(pack[name]):
@@ -86,7 +88,7 @@ def outside(one: Any) -> st.SearchStrategy[Any]:
     return floats | huge | none | strange | parts
 
 
-@pytest.mark.parametrize("name", (*READERS, *MAKERS))
+@pytest.mark.parametrize("name", (*READERS, *MAKERS, SELECT))
 @few
 @given(data=st.data())
 def test_numbers_outside_their_range(pack: dict[str, Any], sockets: Any, name: str, data: st.DataObject) -> None:

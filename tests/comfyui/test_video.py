@@ -88,13 +88,15 @@ def masked(pack: dict[str, Any], maps: Any, **changes: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_from_apply_to_every_reader(pack: dict[str, Any], clips: Any, name: str) -> None:
+def test_from_apply_to_every_reader(pack: dict[str, Any], core: Any, clips: Any, name: str) -> None:
     import nodes
 
     *_, encoder, projection = MODELS[name]
     model, clip = video_model(name), clips(encoder)
     settings = {**APPLY, "background": "sky", "projection": projection}
     patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
+    family = core("adapters.comfy.families").require_family(model)
+    assert family.pictures_of_a_frame == model.model.latent_format.temporal_downscale_ratio
     token, pictures, latent = (32, 17, empty(128, 32)) if name == "ltx" else (16, 9, empty())
     given = 0, 3, 3.0, "euler", "simple", *prompts(clip), latent
     latent, plain = (nodes.KSampler().sample(one, *given)[0] for one in (patched, model))
@@ -181,6 +183,29 @@ def test_a_picture_is_a_video_of_one_frame(core: Any, projection: str) -> None:
 def two_concepts(core: Any) -> Any:
     words, rows = core("concepts"), randn(1, 2, encoders.WIDTH, seed=1)
     return words.Concepts(("a", "b"), 0, rows, tuple(words.Caption(one[None], (0,), 0, 1) for one in rows[0]))
+
+
+@pytest.mark.parametrize("beginning", [True, False])
+def test_a_trimmed_latent_is_known(pack: dict[str, Any], clips: Any, beginning: bool) -> None:
+    """VACE's reference pictures are frames in front, LTX-Video's guides frames behind, and are trimmed off."""
+    import nodes
+    from comfy_extras.nodes_wan import TrimVideoLatent
+
+    model, clip = video_model("wan"), clips("wan")
+    settings = {**APPLY, "projection": "value"}
+    patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
+    latent = nodes.KSampler().sample(patched, 0, 2, 1.0, "euler", "simple", *prompts(clip), empty())[0]
+    whole = record.find(latent["samples"])
+    if beginning:
+        trimmed, kept = TrimVideoLatent.execute(latent, 1)[0], slice(1, None)
+    else:  # as LTXVCropGuides does
+        trimmed, kept = {"samples": latent["samples"][:, :, :-1]}, slice(0, -1)
+    maps = record.find(trimmed["samples"])
+    assert torch.equal(maps.scores, whole.scores[:, :, :, :, kept]) and maps.pictures == 5
+    picture = torch.rand(5, *SIZE, 3, generator=torch.Generator().manual_seed(0))
+    assert masked(pack, record, samples=trimmed, image=picture).shape == (5, *SIZE)
+    with pytest.raises(ValueError, match="not made by a sampler"):
+        record.find(latent["samples"][:, :, 1:2])
 
 
 OTHERS = {

@@ -15,7 +15,7 @@ FLOORS = (
     ("letters",),
     ("names", "features"),
     ("concepts", "pieces", "stream", "noise", "images", "described"),
-    ("scores", "expression"),
+    ("scores", "expression", "points"),
     ("cross", "reading", "times"),
     ("maps", "steps"),
     ("record", "storage"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -99,3 +101,19 @@ def test_a_store_is_bounded_by_bytes_and_by_number() -> None:
     for number in range(20):
         many.publish(run(f"prompt {number}", number))
     assert len(many) == 9
+
+
+def test_what_a_run_goes_on_from_is_kept_as_long_as_itself() -> None:
+    """The first of two samplers is cached, the second queued again and again: the maps stay those of both."""
+    store, half = RunStore(), torch.full((1, 4), 1.0)
+    store.publish(run("prompt", 1, steps=2))
+    for number in range(2, 22):
+        second = replace(run(f"prompt {number}", number, steps=3), continues=half)
+        store.publish(second)
+        store.publish(replace(run(f"prompt {number}", 100 + number), continues=half))
+        for latent, steps in ((number, 5), (100 + number, 3)):
+            assert len(store.find(torch.full((1, 4), float(latent))).sigmas) == steps
+    assert len(store.find(torch.full((1, 4), 18.0)).sigmas) == 5
+    alone = RunStore()
+    alone.publish(second)
+    assert len(alone.find(torch.full((1, 4), 21.0)).sigmas) == 3

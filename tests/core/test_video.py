@@ -93,7 +93,7 @@ def test_pictures_one_by_one(reading: str) -> None:
         assert_close(one.shares(reading)[0], shares[index])  # type: ignore[arg-type]
         assert_close(presence(one)[0], sure[index])
     assert not torch.equal(shares[5], shares[18])
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="There is no picture"):
         maps.picture(26)
 
 
@@ -131,6 +131,19 @@ def test_smoothing_takes_flicker_away() -> None:
         for one, sides in ((lost, 0), (lost, 2), (replace(maps, times=(0, 1, 2, 3, 4, 5)), 2))
     )
     assert (plain - true).abs().mean() > 0.9 > 0.1 > (smooth - true).abs().mean()
+
+
+@pytest.mark.parametrize(("first", "frames"), [(1, 5), (2, 3), (0, 4), (5, 1)])
+def test_a_part_of_a_video(first: int, frames: int) -> None:
+    """Its first frame decodes to one picture, as any video's does."""
+    part = moving(6, 4, 1).cut(first, frames, 6)
+    assert part.times == picture_times(frames, 4)
+    found = place(part.saliency(0, -1)[:, 0])
+    centres = [4 * frame - 1.5 if frame else 0 for frame in range(6)]
+    assert found[0] == pytest.approx(START + SPEED * centres[first], abs=0.02)
+    assert found[-1] == pytest.approx(START + SPEED * centres[first + frames - 1], abs=0.02)
+    with pytest.raises(ValueError, match="a part of a video"):
+        moving(6, 4, 2).cut(first, frames, 6)
 
 
 def test_what_the_explorer_asks() -> None:

@@ -237,7 +237,7 @@ SETUPS = {
         sampler="uni_pc",
         patch=sd3(8.0),
         fps=24,
-        projection="cross_attention",
+        projection="gram",
     ),
     "Wan 2.2 14B": Setup(
         *(f"{WAN_22}diffusion_models/wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", (UMT5,), "wan"),
@@ -248,7 +248,7 @@ SETUPS = {
         patch=sd3(5.0),
         second=f"{WAN_22}diffusion_models/wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
         fps=16,
-        projection="cross_attention",
+        projection="gram",
     ),
     "LTX-Video": Setup(
         checkpoint="https://huggingface.co/Lightricks/LTX-Video/resolve/main/ltx-video-2b-v0.9.safetensors",
@@ -353,10 +353,9 @@ def encoded(setup: Setup, sockets: dict[str, Any]) -> list[Item]:
     negative = ("ConditioningZeroOut", {"conditioning": ("prompt", 0)}) if setup.zero else (
         "CLIPTextEncode", {"clip": sockets["clip"], "text": ""}
     )  # fmt: skip
-    high = 62 if setup.second else 90
     return [
-        Item("prompt", "CLIPTextEncode", {"clip": sockets["clip"], "text": PROMPT}, "Prompt", (290, high + 10)),
-        Item("negative", *negative, "No negative prompt", (290, high if not setup.zero else 0)),
+        Item("prompt", "CLIPTextEncode", {"clip": sockets["clip"], "text": PROMPT}, "Prompt", (290, 100)),
+        Item("negative", *negative, "No negative prompt", (270, 90 if not setup.zero else 0)),
     ]
 
 
@@ -412,7 +411,7 @@ def family(name: str) -> Plan:
             Item("video", "CreateVideo", video, "Every picture's concepts", (270, 0)),
             Item("save", "SaveVideo", saved, size=(270, 0)),
         ]
-    note = (290, 105) if setup.encoder else (270, 200)
+    note = (290, 105) if setup.encoder else (270, 150 if setup.second else 200)
     read = {"maps": (applied[-1].name, 1), "samples": ("sampler", 0), "image": ("decode", 0)}
     items = [
         *load,
@@ -438,7 +437,7 @@ def columns(setup: Setup, *parts: Any) -> dict[str, list[list[str]]]:
     patches = [name for name in more if name not in conditions]
     heads = "1  A model, and what to draw and to find", "2  Sample, look, touch"
     if setup.second:
-        first = [["note", *load], [*texts, *applied]]
+        first = [["note", *load, texts.pop()], [*texts, *applied]]
         return dict(zip(heads, (first, [[*patches, "latent", "decode", *films], order, ["explorer"]]), strict=True))
     crowded = bool(setup.sigmas or setup.fps)  # the sampler's column is full
     left, right = (["latent"], []) if crowded else ([], ["latent"])

@@ -63,8 +63,9 @@ class Family:
     whole_captions: the text path mixes tokens, so that it has to see a concept's whole caption.
     projections: the spaces in which it can compare. stops_early: a forward can end behind its last wanted block.
     measured: whether blocks and temperature were chosen on real weights. frames: latents have a frame axis,
-    ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one, too. vae: how to load it, for
-    errors. block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of
+    ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one, too.
+    pictures_of_a_frame: what its VAE decodes every latent frame but the first to. vae: how to load it, for errors.
+    block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of
     the sentence that says so.
     """
 
@@ -79,6 +80,7 @@ class Family:
     measured: bool = False
     frames: bool = False
     video: bool = False
+    pictures_of_a_frame: int = 1
     block_name: str = "Block"
     vae: str = "the VAE that belongs to the model"
     why_no_output: str = ""
@@ -143,7 +145,7 @@ class Family:
         if self.video:
             together = self.latent_frames(dit)
             time = (math.ceil(latent_size[0] / together),)
-            times = picture_times(latent_size[0], int(model.latent_format.temporal_downscale_ratio), together)
+            times = picture_times(latent_size[0], self.pictures_of_a_frame, together)
         return Frame(
             grid=(*time, math.ceil(height / patch), math.ceil(width / patch)),
             image_size=(height * cell, width * cell),

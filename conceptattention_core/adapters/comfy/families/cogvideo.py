@@ -26,6 +26,7 @@ class CogVideoX(Family):
     stops_early = False  # ComfyUI has no block replacements here
     frames = True
     video = True
+    pictures_of_a_frame = 4
     vae = "CogVideoX's VAE (Load VAE)"
 
     def owns(self, model: BaseModel, dit: Any) -> bool:

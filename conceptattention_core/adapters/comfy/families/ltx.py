@@ -25,6 +25,7 @@ class LTXVideo(CrossFamily):
     projections = VIDEO_PROJECTIONS
     frames = True
     video = True
+    pictures_of_a_frame = 8
     vae = "LTX-Video's VAE (the one inside its checkpoint, by Load Checkpoint)"
 
     def owns(self, model: BaseModel, dit: Any) -> bool:

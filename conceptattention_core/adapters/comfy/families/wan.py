@@ -26,6 +26,7 @@ class Wan(CrossFamily):
     projections = VIDEO_PROJECTIONS
     frames = True
     video = True
+    pictures_of_a_frame = 4
     vae = "Wan's VAE (Load VAE with wan_2.1_vae, for the 5B model wan2.2_vae)"
 
     def owns(self, model: BaseModel, dit: Any) -> bool:
