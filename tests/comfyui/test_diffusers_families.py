@@ -282,6 +282,59 @@ def test_qwen_image_is_what_comfyui_makes_of_it(name: str, pack_modules: Any) ->
 
 
 @pytest.mark.usefixtures("rounded_exp")
+def test_lumina2_is_what_comfyui_makes_of_it(pack_modules: Any) -> None:  # noqa: F811
+    """As Ovis-Image below. In a batch of captions of several lengths the pictures stand in different places."""
+    given, model = oracle.MODELS["lumina2"], oracle.tiny("lumina2")
+    text, captions = randn(1, oracle.PROMPT, given.width, seed=1), randn(3, oracle.CAPTION, given.width, seed=2)
+    x = randn(1, given.channels, *given.size, seed=9)
+
+    def concepts(module: Any) -> Any:
+        named = tuple(module.Caption(rows, (1,), 2 + at, 9) for at, rows in enumerate(captions))
+        return module.Concepts(("a", "b", "c"), 0, captions[:, 1][None], named)
+
+    apply = pack_modules("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(model, concepts(pack_modules("concepts")), "output", 0.0, 1.0)
+    latent, denoised = oracle.evaluate(patched, given, text)
+    expected = runs.find(latent)
+
+    state, unet = weights_of(model.model), given.unet
+    hidden, heads, shared = unet["dim"], unet["n_heads"], unet["n_kv_heads"]
+    for name in [name for name in state if name.endswith("attention.qkv.weight")]:
+        split = state.pop(name).split([hidden, hidden * shared // heads, hidden * shared // heads])
+        state |= {name.replace("qkv", f"to_{kind}"): part for kind, part in zip("qkv", split, strict=True)}
+    transformer = diffusers.Lumina2Transformer2DModel(
+        hidden_size=hidden,
+        num_layers=unet["n_layers"],
+        num_attention_heads=heads,
+        num_kv_heads=shared,
+        cap_feat_dim=unet["cap_feat_dim"],
+        axes_dim_rope=tuple(unet["axes_dims"]),
+        axes_lens=tuple(unet["axes_lens"]),
+    )
+    transformer.load_state_dict(single_file_utils.convert_lumina2_to_diffusers(state))
+    longer, short = torch.cat((text, text), dim=1), oracle.PROMPT
+    batch = {
+        "hidden_states": x.expand(2, -1, -1, -1),
+        "timestep": torch.full((2,), 1 - oracle.SIGMA),
+        "encoder_hidden_states": torch.cat((torch.cat((text, 0 * text), dim=1), longer)),
+        "encoder_attention_mask": torch.tensor([[1] * short + [0] * short, [1] * 2 * short]),
+    }
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    alone = {name: value[:1, :short] if name.startswith("encoder") else value[:1] for name, value in batch.items()}
+    maps, made = record(family, transformer.eval(), alone, concepts(core))
+    assert_close(x + oracle.SIGMA * made, denoised, atol=5e-5, rtol=0)
+    assert_close(maps.scores, expected.scores, atol=5e-4, rtol=0)
+    # Both are rounded to float32, and each other's last bits apart: 1.1e-5 was seen.
+    assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=2e-5, rtol=0)
+
+    both, _ = record(family, transformer, batch, concepts(core))
+    other, _ = record(family, transformer, {name: value[1:] for name, value in batch.items()}, concepts(core))
+    each = torch.cat((maps.saliency(0, -1), other.saliency(0, -1)))
+    assert_close(both.saliency(0, -1), each, atol=5e-5, rtol=0)
+    assert (each[0] - each[1]).abs().max() > 1e-2
+
+
+@pytest.mark.usefixtures("rounded_exp")
 def test_ovis_image_is_what_comfyui_makes_of_it(pack_modules: Any) -> None:  # noqa: F811
     """It has no file: ComfyUI's own numbers, which an oracle holds (test_family_oracle)."""
     given, model = oracle.MODELS["ovis"], oracle.tiny("ovis")
@@ -337,4 +390,4 @@ def test_every_family_has_a_case() -> None:
     own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FILES[name]["family"], FILES[name]["family"]) for name in KNOWN}
-    assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", *checked}
+    assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", "Lumina 2", *checked}

@@ -247,7 +247,26 @@ def ovis(kind: str) -> Any:
     return pipe
 
 
+def lumina2(kind: str) -> Any:
+    transformer = diffusers.Lumina2Transformer2DModel(
+        hidden_size=64,
+        num_layers=3,
+        num_refiner_layers=1,
+        num_attention_heads=4,
+        num_kv_heads=2,
+        multiple_of=16,
+        cap_feat_dim=16,
+        axes_dim_rope=(4, 6, 6),
+        axes_lens=(256, 32, 32),
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3(2)}
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **texts)
+    pipe.system_prompt = "system"
+    return pipe
+
+
 MAKERS = {
+    "Lumina2": lumina2,
     "LongCat": longcat,
     "Ovis": ovis,
     "StableDiffusion3": sd3,
@@ -259,14 +278,43 @@ MAKERS = {
 }
 
 
+def controlnet(kind: str) -> Any:
+    """The control net that belongs to the tiny model of this family."""
+    if kind.startswith("StableDiffusion3"):
+        sizes = {"caption_projection_dim": 64, "pooled_projection_dim": 32, "pos_embed_max_size": 16}
+        sizes["extra_conditioning_channels"] = 1 if "Inpaint" in kind else 0  # the mask's
+        return diffusers.SD3ControlNetModel(sample_size=8, num_layers=1, joint_attention_dim=32, **sizes, **HEADS)
+    if kind.startswith("QwenImage"):
+        extra = 4 if "Inpaint" in kind else 0  # the mask's channels
+        sizes = {"joint_attention_dim": 16, "axes_dims_rope": (8, 12, 12), "extra_condition_channels": extra}
+        return diffusers.QwenImageControlNetModel(num_layers=1, **sizes, **HEADS)
+    places: dict[str, Any] = {"control_layers_places": [0, 2], "control_refiner_layers_places": [0]}
+    sizes = {"dim": 64, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "control_in_dim": 16}
+    if "Inpaint" in kind:
+        sizes["control_in_dim"] = 33  # control, mask and picture
+    return diffusers.ZImageControlNetModel(add_control_noise_refiner="control_noise_refiner", **places, **sizes)
+
+
 def make(kind: str, **sizes: Any) -> Any:
     """A pipeline of this class, its weights drawn anew and alike."""
     torch.manual_seed(1)
     (maker,) = (maker for name, maker in MAKERS.items() if kind.startswith(name))
-    pipe = maker(kind, **sizes)
-    for name, weight in pipe.transformer.named_parameters():
-        if not weight.any():  # what training would begin at zero would hide mistakes
-            torch.nn.init.normal_(weight, std=0.2)
-        assert weight.any(), name
+    if "ControlNet" in kind:
+        plain = maker(kind.partition("ControlNet")[0] + "Pipeline")
+        net = controlnet(kind)
+        fill(net)
+        pipe = getattr(diffusers, kind)(**plain.components, controlnet=net.eval())
+        if kind.startswith("QwenImage"):
+            pipe.prompt_template_encode_start_idx = plain.prompt_template_encode_start_idx
+    else:
+        pipe = maker(kind, **sizes)
+    fill(pipe.transformer)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def fill(model: torch.nn.Module) -> None:
+    """What training would begin at zero would hide mistakes."""
+    for weight in model.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.2)

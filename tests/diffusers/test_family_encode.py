@@ -33,6 +33,7 @@ PLAIN = [
     "Krea2Pipeline",
     "LongCatImagePipeline",
     "OvisImagePipeline",
+    "Lumina2Pipeline",
 ]
 
 
@@ -68,7 +69,7 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
         told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
     if kind == "Flux2Pipeline":
         told["guidance_scale"] = 2.0
-    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2")) else pack(noised)
+    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2", "Lumina2")) else pack(noised)
     run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": 96}
     with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
         paint(pipe, **run, **told)

@@ -25,6 +25,7 @@ KINDS = [
     "Krea2Pipeline",
     "LongCatImagePipeline",
     "OvisImagePipeline",
+    "Lumina2Pipeline",
 ]
 
 
@@ -53,7 +54,7 @@ def test_lora(kind: str) -> None:
     without = record(pipe)
     torch.manual_seed(3)
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    if kind not in ("ZImagePipeline", "Krea2Pipeline"):  # which have one set of weights for picture and text
+    if not kind.startswith(("ZImage", "Krea2", "Lumina2")):  # which have one set of weights for picture and text
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
     pipe.transformer.add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"

@@ -194,15 +194,15 @@ class Pass:
         keys, values, self._keys, self._values = self._keys, self._values, None, None
         if keys is None or values is None:
             return
-        evaluation, rows = self._evaluation, self._evaluation.rows
+        evaluation = self._evaluation
         if self._started is None:
             start = self._family.begin(self._transformer, self._named, self._seen, evaluation)
             tokens = start.tokens.expand(evaluation.batch, -1, -1)
             self._started = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to), start
         concepts, start = self._started
-        keys, values = (all_heads(part[rows][:, :, evaluation.image], heads) for part in (keys, values))
+        keys, values = (all_heads(evaluation.take(part), heads) for part in (keys, values))
         if self._gate is not None:  # a division of floats is as exact as the product was
             opened, self._gate = self._gate.sigmoid(), None
             output = output / opened.clamp_min(torch.finfo(opened.dtype).tiny)
         concepts.attend(index, start.stream(index), start.rotate(keys), values)
-        concepts.score(index, output[rows][:, evaluation.image])
+        concepts.score(index, evaluation.take(output))

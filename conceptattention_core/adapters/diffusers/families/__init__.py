@@ -12,6 +12,7 @@ from .chroma import Chroma
 from .flux import Flux1
 from .flux2 import Flux2
 from .krea2 import Krea2
+from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion3(),
     QwenImage(),
     ZImage(),
+    Lumina2(),
     Krea2(),
     Chroma(),
     LongCat(),

@@ -23,7 +23,8 @@ class Evaluation:
 
     sigma: noise level, 1 = pure noise; batch: number of pictures; grid: ``(h, w)`` tokens of the picture.
     rows: those of the call's batch that belong to the prompt, where the negative prompt shares it.
-    start: where the picture's own tokens begin in the sequence that a block's `to_k` sees.
+    start: where the picture's own tokens begin in the sequence that a block's `to_k` sees. starts: the same for each of
+    the `batch` pictures, where they differ.
     """
 
     sigma: float
@@ -31,11 +32,20 @@ class Evaluation:
     grid: tuple[int, int]
     rows: slice = field(default_factory=lambda: slice(None))
     start: int = 0
+    starts: tuple[int, ...] = ()
 
     @property
     def image(self) -> slice:
         """The picture's own tokens in that sequence."""
         return slice(self.start, self.start + self.grid[0] * self.grid[1])
+
+    def take(self, part: Tensor) -> Tensor:
+        """The prompt's rows, of each the picture's own tokens: ``(all rows, ..., tokens, d)`` -> ``(B, ..., N, d)``."""
+        part = part[self.rows]
+        if not self.starts:
+            return part[..., self.image, :]
+        count = self.grid[0] * self.grid[1]
+        return torch.stack([one[..., at : at + count, :] for one, at in zip(part, self.starts, strict=True)])
 
 
 @dataclass(frozen=True)
