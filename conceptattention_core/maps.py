@@ -99,25 +99,29 @@ class ConceptAttentionMaps:
     ) -> Tensor:
         """Share of each concept in each patch, ``(batch, concepts, h, w)`` float32, sum 1 over concepts.
 
-        reading: ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows (see `reading`): for
-        models whose blocks and temperature nobody has measured. first_block, last_block: which may be trusted, by
-        default all for ``auto``. Raises ValueError on an empty range and on another reading.
+        reading: ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows, and has places that look
+        alike agree (see `reading`): for models whose blocks and temperature nobody has measured. first_block,
+        last_block: which may be trusted, by default all for ``auto``. Raises ValueError on an empty range and on
+        another reading.
         """
         if reading == "paper":
             return self.saliency(first_block, last_block, temperature)
-        return auto_shares(self._trusted(reading, first_block, last_block), temperature)
+        if reading != "auto":
+            raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+        trusted = self.trusted(first_block, last_block)
+        features = None if self.features is None else self.features[trusted]
+        return auto_shares(self.scores[:, trusted], temperature, features)
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
     ) -> Tensor:
         """How much `shares` with ``auto`` trusts each step and block: ``(batch, steps, blocks)``, sum 1."""
-        return block_weights(self._trusted("auto", first_block, last_block), temperature)
+        return block_weights(self.scores[:, self.trusted(first_block, last_block)], temperature)
 
-    def _trusted(self, reading: str, first_block: int | None, last_block: int | None) -> Tensor:
-        if reading != "auto":
-            raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+    def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
+        """Positions on the block axis that ``auto`` may trust; None: the model's own first or last block."""
         first, last = 0 if first_block is None else first_block, -1 if last_block is None else last_block
-        return self.scores[:, select_blocks(self.blocks, first, last)]
+        return select_blocks(self.blocks, first, last)
 
 
 def select_blocks(blocks: tuple[int, ...], first: int, last: int) -> list[int]:
