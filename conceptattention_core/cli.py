@@ -4,7 +4,8 @@
     python -m conceptattention_core encode photo.jpg --concepts "cat, sofa" --model black-forest-labs/FLUX.1-schnell
 
 Without --model it is the small demo model that comes with the package, so that both run at once on any machine. Writes
-heat maps, masks, an overlay and the raw maps (`maps.safetensors`, for `storage.load_maps`) to --out.
+heat maps, masks, an overlay, the weights of reading auto and the raw maps (`maps.safetensors`, for `storage.load_maps`)
+to --out.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def write_maps(options: argparse.Namespace, maps: ConceptMaps, image: Image.Imag
     """Heat maps and masks of the concepts, the overlay, and the raw maps; returns the files."""
     options.out.mkdir(parents=True, exist_ok=True)
     size = (image.height, image.width)
-    pictures = {"overlay": maps.overlay(image)}
+    pictures = {"overlay": maps.overlay(image), "weights": maps.weights()}
     for concept in maps.concepts[: len(maps.concepts) - maps.raw.background_count]:
         name = re.sub(r"[^\w-]+", "-", concept).strip("-")[:50] or "concept"
         name = name if f"mask-{name}" not in pictures else f"{name}-{len(pictures)}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor
+from torch.nn.functional import normalize
 
 CHANNELS = 16
 
@@ -33,6 +34,18 @@ def project(image: Tensor, onto: Tensor) -> Tensor:
     Its rounding is far below what tokens of one thing differ by, and a float32 copy of the outputs would cost more.
     """
     return einsum(image, onto.to(image), "b n d, d f -> b n f")
+
+
+def unit_tokens(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """``(blocks, channels, h, w)`` to ``(h * w, blocks * channels)`` of unit length, blocks having one scale.
+
+    weights: ``(blocks,)``, how much each counts; by default all the same. What all places have in common is taken off.
+    """
+    relative = features.float() - features.float().mean(dim=(-2, -1), keepdim=True)
+    energy = relative.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    scale = torch.ones(len(features)) if weights is None else weights.sqrt()
+    weighed = relative / energy * rearrange(scale, "b -> b 1 1 1")
+    return normalize(rearrange(weighed, "b f h w -> (h w) (b f)"), dim=1)
 
 
 @dataclass

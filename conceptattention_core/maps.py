@@ -154,16 +154,21 @@ class ConceptAttentionMaps:
     ) -> Tensor:
         """Share of each concept in each patch, ``(pictures, concepts, h, w)`` float32, sum 1 over concepts.
 
-        reading: by default the maps' own. ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows
-        (see `reading`): for models whose blocks and temperature nobody has measured. first_block, last_block: which may
-        be trusted, by default `trusted_blocks` for ``auto``.
+        reading: by default the maps' own. ``paper`` is `saliency`. ``auto`` trusts each step and block by what it
+        shows, and has places that look alike agree (see `reading`): for models whose blocks and temperature nobody has
+        measured. first_block, last_block: which may be trusted, by default `trusted_blocks` for ``auto``.
         Raises ValueError on an empty range and on another reading.
         """
         reading = reading or self.reading
         if reading == "paper":
             return self.saliency(first_block, last_block, temperature)
-        found = auto_shares(self._trusted(reading, first_block, last_block), temperature)
-        return self.frames_in_pictures(found)
+        if reading != "auto":
+            raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+        trusted = self.trusted(first_block, last_block)
+        features = None if self.features is None else self.features[trusted]
+        if self.times and features is not None:
+            features = rearrange(features, "l b k f h w -> l (b f) k h w")
+        return self.frames_in_pictures(auto_shares(self._of_frames(trusted), temperature, features))
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
@@ -172,14 +177,18 @@ class ConceptAttentionMaps:
 
         Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
         """
-        return block_weights(self._trusted("auto", first_block, last_block), temperature)
+        return block_weights(self._of_frames(self.trusted(first_block, last_block)), temperature)
 
-    def _trusted(self, reading: str, first_block: int | None, last_block: int | None) -> Tensor:
-        if reading != "auto":
-            raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+    def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
+        """Positions on the block axis that ``auto`` may trust; None: as `trusted_blocks` says."""
         first, last = self.trusted_blocks
-        first, last = first if first_block is None else first_block, last if last_block is None else last_block
-        scores = self.scores[:, select_blocks(self.blocks, first, last)]
+        return select_blocks(
+            self.blocks, first if first_block is None else first_block, last if last_block is None else last_block
+        )
+
+    def _of_frames(self, trusted: list[int]) -> Tensor:
+        """Scores of some blocks, ``(steps, blocks, batch, concepts, h, w)``; a video's frames are its batch."""
+        scores = self.scores[:, trusted]
         return rearrange(scores, "s l b c f h w -> s l (b f) c h w") if self.times else scores
 
     def frames_in_pictures(self, frames: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 The paper averages blocks that were found good on FLUX.1, at a temperature that is an accident of FLUX.1's scores. Here
 each step and block is brought to one scale, and counts by what it shows itself: by how far a place answers the question
-"which concept?", and by how far the other blocks say the same. Own rules, measured in `docs/measured.md`.
+"which concept?", and by how far the other blocks say the same. Where features were recorded, the places that are surest
+of a concept then speak for others that look alike to the model. Own rules, measured in `docs/measured.md`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import torch
 from einops import einsum, rearrange, reduce
 from torch import Tensor
+from torch.nn.functional import normalize
+
+from .features import unit_tokens
 
 TEMPERATURE = 0.3
 """Of the competition, in units of a step's and block's own spread of scores."""
@@ -21,6 +25,16 @@ LEAST = 1e-3
 """Of the first part: a block that says nothing counts nearly nothing, and all blocks together something."""
 
 ITERATIONS = 30
+
+SUREST = 0.02
+"""Part of the picture that speaks for a concept."""
+
+NEARNESS = 0.3
+"""Temperature of the second opinion, in cosines. Lower is better where everything is named, and worse where only things
+are, and the rest is `background`."""
+
+OPINION = 0.15
+"""Its part. More is better where edges are refined, and worse where they are not."""
 
 
 def scale_free(scores: Tensor) -> Tensor:
@@ -60,11 +74,11 @@ def agreement(scores: Tensor) -> Tensor:
     relative = scores - scores.mean(dim=3, keepdim=True)
     maps = reduce(relative, "s b n c h w -> n b c h w", "mean")
     maps = maps - maps.mean(dim=(-2, -1), keepdim=True)
-    flat = torch.nn.functional.normalize(rearrange(maps, "n b c h w -> n b (c h w)"), dim=2)
+    flat = normalize(rearrange(maps, "n b c h w -> n b (c h w)"), dim=2)
     alike = einsum(flat, flat, "n b x, n d x -> n b d").clamp_min(0)
     vector = torch.ones(alike.shape[:2])
     for _ in range(ITERATIONS):
-        vector = torch.nn.functional.normalize(einsum(alike, vector, "n b d, n d -> n b") + 1e-12, dim=1)
+        vector = normalize(einsum(alike, vector, "n b d, n d -> n b") + 1e-12, dim=1)
     return vector
 
 
@@ -79,13 +93,32 @@ def block_weights(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return weights / weights.sum(dim=(1, 2), keepdim=True)
 
 
-def auto_shares(scores: Tensor, temperature: float = 1.0) -> Tensor:
+def auto_shares(scores: Tensor, temperature: float = 1.0, features: Tensor | None = None) -> Tensor:
     """Every concept's share at every place, ``(B, C, h, w)`` float32, sum 1 over C: the weighted mean of all blocks.
 
-    scores: ``(steps, blocks, B, C, h, w)``. temperature: above 1 softens the competition.
+    scores: ``(steps, blocks, B, C, h, w)``. temperature: above 1 softens the competition. features: of the same blocks,
+    ``(blocks, B, channels, h, w)``; with them, as `with_prototypes` has it.
     """
     weights = block_weights(scores, temperature)
     total = torch.zeros(scores.shape[2:])
     for step, own in zip(scores, weights.unbind(dim=1), strict=True):  # one at a time: a long schedule's are large
         total += einsum(competition(step, temperature), own, "b n c h w, n b -> n c h w")
-    return total
+    if features is None:
+        return total
+    pictures = zip(total, features.unbind(dim=1), weights.sum(dim=1), strict=True)
+    return torch.stack([with_prototypes(*picture, temperature) for picture in pictures])
+
+
+def with_prototypes(shares: Tensor, features: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
+    """Let each concept's surest places speak for all that look alike to the model: ``(C, h, w)`` of one picture, sum 1.
+
+    shares: ``(C, h, w)``, sum 1; features: ``(blocks, channels, h, w)``; weights: ``(blocks,)``. A concept's prototype
+    is the mean of its surest places' features, weighed by their shares; how near a place is to each makes a second
+    opinion, a small part of the log shares.
+    """
+    tokens = unit_tokens(features, weights)
+    surest = rearrange(shares, "c h w -> c (h w)").topk(min(len(tokens), max(2, round(SUREST * len(tokens)))), dim=1)
+    kinds = normalize(einsum(surest.values, tokens[surest.indices], "c k, c k d -> c d"), dim=1)
+    near = (einsum(kinds, tokens, "c d, n d -> c n") / (NEARNESS * temperature)).log_softmax(dim=0)
+    second = rearrange(near, "c (h w) -> c h w", w=shares.shape[2])
+    return ((1 - OPINION) * shares.clamp_min(1e-9).log() + OPINION * second).softmax(dim=0)

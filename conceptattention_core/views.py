@@ -18,6 +18,7 @@ from .masks.presence import presence
 from .masks.recipe import MaskRecipe, make_mask
 from .masks.select import select
 from .pictures.heatmap import heatmap_picture, overlay_picture
+from .pictures.weights import weights_picture
 from .points import read_points
 from .storage import load_maps, save_maps
 
@@ -136,6 +137,15 @@ class ConceptMaps:
         """One concept's share in colours, on the absolute scale 0 (dark) to 1 (pale). size: ``(H, W)``."""
         shares = self._in_pixels(size or self.raw.image_size, **blocks)
         return to_pil(heatmap_picture(shares[:, self.raw.index(concept)])[0])
+
+    def weights(self, **blocks: Any) -> Image.Image:
+        """How much ``shares("auto")`` trusts each block (bars) and each of its steps (cells, the last step lowest).
+
+        blocks: first_block, last_block and temperature, as `ConceptAttentionMaps.block_weights` takes them.
+        """
+        maps, (first, last) = self._one(), (blocks.get("first_block"), blocks.get("last_block"))
+        named = [maps.blocks[at] for at in maps.trusted(first, last)]
+        return to_pil(weights_picture(maps.block_weights(**blocks), named, maps.sigmas)[0])
 
     def overlay(self, image: Picture | None = None, alpha: float = 0.6, **blocks: Any) -> Image.Image:
         """Every place in the colour of its strongest concept, over the picture, with a legend below.

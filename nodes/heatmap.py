@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -16,11 +18,15 @@ from ..conceptattention_core.pictures.layouts import (
     choose_concepts,
     draw_heatmaps,
 )
+from ..conceptattention_core.pictures.weights import weights_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .seen import seen
 from .types import CATEGORY
+
+WEIGHTS = "weights"
+"""The layout that shows blocks, not places."""
 
 
 @checked
@@ -47,11 +53,12 @@ class ConceptAttentionHeatmap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layout",
-                    options=list(LAYOUTS),
+                    options=[*LAYOUTS, WEIGHTS],
                     default="grid",
                     tooltip="grid: all heat maps in one picture, with names, highest shares and the colour scale. "
                     "pictures: a plain heat map per concept, as a batch. overlay: each place in the colour of its "
-                    "strongest concept, the stronger the surer it is, with a legend.",
+                    "strongest concept, the stronger the surer it is, with a legend. weights: how much the reading "
+                    "auto trusts each step and block.",
                 ),
                 io.Combo.Input(
                     "colors",
@@ -96,7 +103,7 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         cls,
         maps: ConceptAttentionMaps | RunStore,
         concept: str,
-        layout: Layout,
+        layout: Layout | Literal["weights"],
         colors: str,
         scale: Scale,
         alpha: float,
@@ -107,8 +114,12 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
-        maps = maps_of(maps, samples)
-        shares = maps.shares(own_reading(reading), *block_range(first_block, last_block), softmax_temperature)
-        style = HeatmapStyle(layout, colors, scale, alpha)
-        drawn = draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image)
+        maps, blocks = maps_of(maps, samples), block_range(first_block, last_block)
+        if layout == "weights":
+            named = [maps.blocks[at] for at in maps.trusted(*blocks)]
+            drawn = weights_picture(maps.block_weights(*blocks, softmax_temperature), named, maps.sigmas, colors)
+        else:
+            shares = maps.shares(own_reading(reading), *blocks, softmax_temperature)
+            style = HeatmapStyle(layout, colors, scale, alpha)
+            drawn = draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image)
         return io.NodeOutput(drawn, ui=seen("Concept Attention Heatmap", maps, drawn))

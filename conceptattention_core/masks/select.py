@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
+from ..features import unit_tokens
 from ..maps import ConceptAttentionMaps, covered_size, resize_maps
 from ..points import Point
 from ..times import in_pictures
@@ -152,13 +153,6 @@ def token_shares(
     thing = normalize(tokens[first > 0.5].mean(dim=0, keepdim=True), dim=1)
     second = shares(torch.maximum(near, _nearest(tokens, thing)), _nearest(tokens, prototypes(tokens[first <= 0.5])))
     return second.reshape(grid)
-
-
-def unit_tokens(features: Tensor) -> Tensor:
-    """``(blocks, channels, h, w)`` to ``(h * w, blocks * channels)`` of unit length, all blocks weighing the same."""
-    relative = features.float() - features.float().mean(dim=(-2, -1), keepdim=True)
-    energy = relative.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
-    return normalize(rearrange(relative / energy, "b f h w -> (h w) (b f)"), dim=1)
 
 
 def prototypes(tokens: Tensor, count: int = PROTOTYPES) -> Tensor:

@@ -50,6 +50,8 @@ def test_every_layout_is_an_image(pack: dict[str, Any], maps: Any) -> None:
     drawn = {layout: draw(pack, maps, layout=layout, image=image) for layout in ("grid", "pictures", "overlay")}
     assert drawn["pictures"].shape == (2 * len(maps.concepts), height, width, 3)
     assert len(drawn["grid"]) == len(drawn["overlay"]) == 2 and drawn["overlay"].shape[2] == width
+    drawn["weights"] = draw(pack, maps, layout="weights", first_block=1, last_block=2)
+    assert len(drawn["weights"]) == 2 and not torch.equal(drawn["weights"], draw(pack, maps, layout="weights"))
     for picture in drawn.values():
         assert picture.dtype == torch.float32 and picture.device.type == "cpu" and picture.is_contiguous()
 

@@ -158,7 +158,7 @@ def test_a_missing_input_has_its_default(pack: dict[str, Any], sockets: Any) -> 
         ("ConceptAttentionMask", {"invert": math.nan}, "invert (nan) must be true or false."),
         ("ConceptAttentionMask", {"concept": ["sky"]}, "concept (of type list) must be text."),
         ("ConceptAttentionMask", {"concept": "x\ud83d"}, r"`concept` holds half a character, \ud83d, in 'x\ud83d'."),
-        ("ConceptAttentionHeatmap", {"layout": "Grid"}, "`layout` is 'Grid'. Choose one of: grid, pictures, overlay."),
+        ("ConceptAttentionHeatmap", {"layout": "Grid"}, "`layout` is 'Grid'. Choose one of: grid, pictures, overlay, "),
         ("ConceptAttentionHeatmap", {"colors": None}, "`colors` is None. Choose one of: "),
         ("ConceptAttentionBoxes", {"batch_index": -7}, "batch_index (-7) must be at least 0 and at most 4095."),
         ("ConceptAttention", {"softness": -3}, "softness (-3) must be at least 0.0 and at most 1.0."),

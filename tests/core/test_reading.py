@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conceptattention_core.maps import ConceptAttentionMaps
-from conceptattention_core.reading import auto_shares, block_weights, scale_free
+from conceptattention_core.reading import auto_shares, block_weights, scale_free, with_prototypes
 
 SHAPE = (2, 4, 2, 3, 5, 6)  # steps, blocks, pictures, concepts, rows, columns
 SCORES = 7 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
@@ -77,3 +77,40 @@ def test_blocks_of_noise_count_for_nothing() -> None:
     assert torch.allclose(alone, auto_shares(scores[:, 4:]))
     with pytest.raises(ValueError, match="no reading 'best': choose paper or auto"):
         maps.shares("best")  # type: ignore[arg-type]
+
+
+def test_a_prototype_speaks_for_what_looks_alike() -> None:
+    """By the formula in loops; and a place that the scores are in doubt of goes with its likes."""
+    generator = torch.Generator().manual_seed(4)
+    kinds = torch.arange(8).repeat(8, 1).div(4, rounding_mode="floor")  # left and right
+    looks = torch.randn(2, 3, 16, generator=generator)
+    features = looks[kinds].permute(2, 3, 0, 1) + 0.3 * torch.randn(3, 16, 8, 8, generator=generator)
+    left = 0.3 + 0.4 * (1 - kinds) + 0.1 * torch.rand(8, 8, generator=generator)
+    left[2, 1] = 0.5
+    shares = torch.stack([left, 1 - left])
+    weights = torch.tensor([0.2, 0.5, 0.3])
+    made = with_prototypes(shares, features, weights, 1.5)
+
+    flat = (features - features.mean(dim=(2, 3), keepdim=True)).double().numpy()
+    scaled = [one / math.sqrt((one**2).mean()) * math.sqrt(part) for one, part in zip(flat, weights, strict=True)]
+    tokens = np.concatenate(scaled).reshape(48, 64).T
+    tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+    given = shares.reshape(2, 64).double().numpy()
+    near = []
+    for own in given:
+        surest = np.argsort(-own)[:2]  # at least two, where 2 % of 64 are one
+        kind = (own[surest, None] * tokens[surest]).sum(axis=0)
+        near.append(tokens @ kind / np.linalg.norm(kind))
+    wanted = softmax(0.85 * np.log(given) + 0.15 * np.log(softmax(np.array(near) / (0.3 * 1.5))))
+    assert np.allclose(made.reshape(2, 64).numpy(), wanted, atol=1e-4)
+    assert made[0, 2, 1] > 0.6 and torch.allclose(made.sum(dim=0), torch.ones(8, 8))
+
+
+def test_features_are_those_of_the_trusted_blocks() -> None:
+    features = torch.randn(6, 1, 16, 5, 6, generator=torch.Generator().manual_seed(5)).half()
+    scores = torch.randn(2, 6, 1, 3, 5, 6, generator=torch.Generator().manual_seed(6))
+    maps = ConceptAttentionMaps(scores, ("a", "b", "c"), 0, tuple(range(6)), (1.0, 0.5), (80, 96), features=features)
+    weights = block_weights(scores[:, 2:5])[0].sum(dim=0)
+    alone = auto_shares(scores[:, 2:5])[0]
+    assert torch.equal(maps.shares("auto", 2, 4)[0], with_prototypes(alone, features[2:5, 0], weights))
+    assert torch.equal(maps.shares(), maps.saliency()) and not torch.equal(maps.shares("auto", 2, 4)[0], alone)

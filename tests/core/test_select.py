@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from conceptattention_core.features import unit_tokens
 from conceptattention_core.maps import ConceptAttentionMaps
-from conceptattention_core.masks.select import prototypes, select, token_shares, unit_tokens
+from conceptattention_core.masks.select import prototypes, select, token_shares
 from conceptattention_core.views import ConceptMaps
 
 GRID, PIXELS = (12, 18), 16

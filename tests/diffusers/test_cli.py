@@ -24,10 +24,10 @@ def test_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["generate", "a house and a dragon", "--concepts", "house, palm tree", "--steps", "2", "--size", "64", "96"]
     assert main([*call, "--out", str(tmp_path / "new"), "--mask", "otsu"]) == 0
     said = capsys.readouterr()
-    assert "The demo model does not know: dragon." in said.err and "Wrote 7 files" in said.out
+    assert "The demo model does not know: dragon." in said.err and "Wrote 8 files" in said.out
     files = {path.name for path in (tmp_path / "new").iterdir()}
     named = {f"{kind}-{name}.png" for kind in ("heatmap", "mask") for name in ("house", "palm-tree")}
-    assert files == named | {"picture.png", "overlay.png", "maps.safetensors"}
+    assert files == named | {"picture.png", "overlay.png", "weights.png", "maps.safetensors"}
     maps = load_maps(tmp_path / "new" / "maps.safetensors")
     assert maps.concepts == ("house", "palm tree", "background") and maps.scores.shape == (2, 6, 1, 3, 4, 6)
     assert set(np.unique(np.array(Image.open(tmp_path / "new" / "mask-house.png")))) <= {0, 255}

@@ -213,7 +213,7 @@ def main() -> None:
         with torch.inference_mode():
             maps = {"true maps, noisy": noisy_truth(one)}
             if parts is not None:
-                recorded = scene_maps(parts, one, Namespace(noise=0.5, steps=5))["output", "mean"]
+                recorded = scene_maps(parts, one, one.names, Namespace(noise=0.5, steps=5))["output", "mean"]
                 maps["demo model's maps"] = recorded.saliency(options.block, options.block)
             for source, shares in maps.items():
                 for kind, picture in guides(one).items():

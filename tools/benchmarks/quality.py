@@ -1,14 +1,16 @@
 """How well the concept maps agree with the truth. Prints Markdown for the README.
 
-    python -m tools.benchmarks.quality --comfyui ~/ComfyUI
+    python -m tools.benchmarks.quality --comfyui ~/ComfyUI [--objects] [--tuning]
 
-Every held-out scene is encoded, noised to `--noise` and denoised from there in `--steps` Euler steps with its caption,
-as an ordinary ComfyUI run on the demo model. The pack records the scores of the scene's own words, and the argmax of
-their saliency (the paper's rule: softmax over concepts, mean over steps and all double blocks) is compared with the
-label map, pixel by pixel, things without a name left out. Accuracy is pixels right / pixels labelled over all scenes;
-mean IoU is intersection / union for each noun over all scenes, then the mean over nouns. `reading auto` is the same
-with `maps.shares("auto")`. The ceiling is what the true label map scores when it has been averaged over the token grid
-and enlarged in the same way.
+Every held-out scene (with `--tuning`: others, to choose rules by) is encoded, noised to `--noise` and denoised from
+there in `--steps` Euler steps with its caption, as an ordinary ComfyUI run on the demo model. The pack records the
+scores of the scene's own words, and the argmax of their saliency (the paper's rule: softmax over concepts, mean over
+steps and all double blocks) is compared with the label map, pixel by pixel, things without a name left out. Accuracy is
+pixels right / pixels labelled over all scenes; mean IoU is intersection / union for each noun over all scenes, then the
+mean over nouns. `reading auto` is the same with `maps.shares("auto")`; without features its prototypes are left out.
+"refined" is after `refine_maps`, with the scene as the picture. `--objects` records only the scene's objects and
+"background", as most people would name them: what is no object is wrong for one to win. The ceiling is what the true
+label map scores when it has been averaged over the token grid and enlarged in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import logging
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 POOLINGS = ("mean", "first")
 FIRST_SCENE = 1000
 """Offset into the held-out seeds; other checks use the ones before it."""
+TUNING = 500_400_000
+BACKGROUND = "background"
 
 
 @dataclass
@@ -41,11 +45,15 @@ class Agreement:
     either: dict[str, int] = field(default_factory=dict)
 
     def add(self, predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-        """predicted, labels: `(H, W)` with label k for `names[k - 1]`; label 0 (without a name) is not counted."""
-        named = labels > 0
+        """predicted, labels: `(H, W)` with label k for `names[k - 1]`; label 0 (without a name) is not counted, unless
+        the last name is the background's."""
+        named = (labels > 0) | (names[-1] == BACKGROUND)
+        labels = np.where(labels == 0, len(names), labels) if names[-1] == BACKGROUND else labels
         self.right += int((predicted == labels)[named].sum())
         self.labelled += int(named.sum())
         for index, name in enumerate(names, start=1):
+            if name == BACKGROUND:
+                continue
             found, true = (predicted == index) & named, labels == index
             self.both[name] = self.both.get(name, 0) + int((found & true).sum())
             self.either[name] = self.either.get(name, 0) + int((found | true).sum())
@@ -72,7 +80,9 @@ def start_comfyui(path: Path) -> None:
     logging.disable(logging.INFO)
 
 
-def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namespace) -> dict[tuple[str, str], Any]:
+def scene_maps(
+    parts: tuple[Any, Any, Any], scene: Any, names: tuple[str, ...], options: argparse.Namespace
+) -> dict[tuple[str, str], Any]:
     """ConceptAttentionMaps of one scene for every (projection, pooling), recorded in a single sampling run."""
     import comfy.sample
     import comfy.samplers
@@ -84,7 +94,7 @@ def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namesp
     model, clip, vae = parts
     stores = {}
     for pooling in POOLINGS:
-        concepts = encode_concepts(clip, scene.names, 0, pooling, parts[0])
+        concepts = encode_concepts(clip, names, int(names[-1] == BACKGROUND), pooling, parts[0])
         for projection in PROJECTIONS:
             model, stores[projection, pooling] = apply_concept_attention(model, concepts, projection, 0.0, 1.0)
     prompt = clip.encode_from_tokens_scheduled(clip.tokenize(scene.caption))
@@ -98,10 +108,13 @@ def scene_maps(parts: tuple[Any, Any, Any], scene: Any, options: argparse.Namesp
     return {key: store.find(made) for key, store in stores.items()}
 
 
-def predicted_labels(shares: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Argmax over concepts at the picture's size, labels from 1. shares: `(1, C, h, w)`."""
+def predicted_labels(shares: Tensor, size: tuple[int, int], picture: Tensor | None = None) -> np.ndarray:
+    """Argmax over concepts at the picture's size, labels from 1. shares: `(1, C, h, w)`; picture: for its edges."""
     from conceptattention_core.maps import resize_maps
+    from conceptattention_core.masks.edges import refine_maps
 
+    if picture is not None:
+        return refine_maps(shares, picture, size)[0].argmax(dim=0).numpy() + 1
     return resize_maps(shares, size, size)[0].argmax(dim=0).numpy() + 1
 
 
@@ -119,6 +132,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="Euler steps from there to the picture")
     parser.add_argument("--first-block", type=int, default=0)
     parser.add_argument("--last-block", type=int, default=-1)
+    parser.add_argument("--objects", action="store_true", help="name only objects, and background")
+    parser.add_argument("--tuning", action="store_true", help="scenes to choose rules by, not held-out ones")
     options = parser.parse_args()
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
@@ -126,33 +141,46 @@ def main() -> None:
     from conceptattention_core.adapters.comfy.demo import load_demo_flux
     from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 
-    parts = load_demo_flux()
-    results: dict[tuple[str, str], Agreement] = {}
+    parts, results = load_demo_flux(), {}
+    first = TUNING if options.tuning else HELD_OUT + FIRST_SCENE
     for index in range(options.scenes):
-        one = scene(HELD_OUT + FIRST_SCENE + index)
-        size = one.labels.shape
+        one = scene(first + index)
+        if options.objects and not one.objects:
+            continue
+        size, names = one.labels.shape, (*one.objects, BACKGROUND) if options.objects else one.names
+        labels = np.where(one.labels > len(one.objects), len(names), one.labels) if options.objects else one.labels
+        picture = torch.from_numpy(one.image.copy()).float()[None] / 255
         with torch.inference_mode():
-            maps = scene_maps(parts, one, options)
-        for key, recorded in maps.items():
-            shares = recorded.saliency(options.first_block, options.last_block)
-            results.setdefault(key, Agreement()).add(predicted_labels(shares, size), one.labels, one.names)
-            auto = recorded.shares("auto", options.first_block, options.last_block)
-            name = (f"{key[0]}, reading auto", key[1])
-            results.setdefault(name, Agreement()).add(predicted_labels(auto, size), one.labels, one.names)
-        ceiling = ceiling_shares(one.labels, len(one.names), tuple(recorded.scores.shape[-2:]))
-        results.setdefault(("ceiling", ""), Agreement()).add(predicted_labels(ceiling, size), one.labels, one.names)
+            maps = scene_maps(parts, one, names, options)
+        blocks = options.first_block, options.last_block
+        made: dict[tuple[str, str], Tensor] = {}
+        for (projection, pooling), recorded in maps.items():
+            made[projection, pooling] = recorded.saliency(*blocks)
+            made[f"{projection}, reading auto", pooling] = recorded.shares("auto", *blocks)
+            without = replace(recorded, features=None).shares("auto", *blocks)
+            made[f"{projection}, reading auto, without features", pooling] = without
+        made["ceiling", ""] = ceiling_shares(labels, len(names), tuple(next(iter(maps.values())).scores.shape[-2:]))
+        for key, shares in made.items():
+            for guide in (None, picture):
+                agreement = results.setdefault((*key, guide is not None), Agreement())
+                agreement.add(predicted_labels(shares, size, guide), labels, names)
         print(f"scene {index + 1} of {options.scenes}", file=sys.stderr, end="\r")
     print_report(results, options)
 
 
-def print_report(results: dict[tuple[str, str], Agreement], options: argparse.Namespace) -> None:
-    print(f"{options.scenes} held-out scenes, noised to {options.noise}, {options.steps} Euler steps, argmax:\n")
-    print("| projection | token pooling | mean IoU | pixel accuracy |")
-    print("|---|---|---|---|")
-    for (projection, pooling), agreement in sorted(results.items(), key=lambda item: -item[1].mean_iou):
-        name = "ceiling of the token grid" if projection == "ceiling" else f"`{projection}`"
-        print(f"| {name} | {pooling} | {agreement.mean_iou:.3f} | {agreement.accuracy:.3f} |")
-    ranked = sorted(results["output", "mean"].iou.items(), key=lambda item: -item[1])
+def print_report(results: dict[tuple[str, str, bool], Agreement], options: argparse.Namespace) -> None:
+    which = f"{'tuning' if options.tuning else 'held-out'} scenes{', objects and background' * options.objects}"
+    print(f"{options.scenes} {which}, noised to {options.noise}, {options.steps} Euler steps, argmax:\n")
+    print("| projection | token pooling | mean IoU | pixel accuracy | refined: mean IoU | pixel accuracy |")
+    print("|---|---|---|---|---|---|")
+    for (projection, pooling, refined), plain in sorted(results.items(), key=lambda item: -item[1].mean_iou):
+        if refined:
+            continue
+        name, edges = projection.split(", "), results[projection, pooling, True]
+        title = "ceiling of the token grid" if projection == "ceiling" else ", ".join([f"`{name[0]}`", *name[1:]])
+        cells = (title, pooling, *(f"{one:.3f}" for each in (plain, edges) for one in (each.mean_iou, each.accuracy)))
+        print(f"| {' | '.join(cells)} |")
+    ranked = sorted(results["output", "mean", False].iou.items(), key=lambda item: -item[1])
     print("\n`output`, `mean`, by noun: " + ", ".join(f"{name} {value:.2f}" for name, value in ranked))
 
 

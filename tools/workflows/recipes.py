@@ -319,8 +319,8 @@ def existing_picture() -> Plan:
     ]
     text = """## Any picture: find, mask, inpaint
 
-**Concept Attention from Image** needs a picture only: choose your own in **Load Image**, and say in its prompt what is to
-be seen, which makes better masks. (The demo Flux knows cartoons only; for photographs, put your own Flux in its place.)"""
+**Concept Attention from Image** needs a picture only: choose your own in **Load Image**, and say in its prompt what is
+to be seen, which makes better masks. (The demo Flux knows cartoons only; for photographs, put your own Flux there.)"""
     rows = [
         {
             "1  Your picture": [["note", "picture", "model"]],
