@@ -51,6 +51,22 @@ def test_a_frame_is_the_mean_of_the_steps_so_far(live: Any) -> None:
         assert (event, client, frame["step"], frame["grid"]) == ("concept_attention.live", "me", step + 1, [4, 6])
 
 
+def test_of_a_video_its_first_frame(live: Any) -> None:
+    recording = recorder(live)
+    recording.frame = live.core("record").Frame(
+        (3, 4, 6), (64, 96), default_blocks=(1, 2), temperature=2.0, times=(0.0, 1.0, 2.0)
+    )
+    maps = live.module.LiveMaps(recording)
+    given = scores(0, tokens=72)
+    recording.add(1.0, (0, 1, 2, 3), given)
+    live.server.now += 1
+    maps.step(0, 3)
+    frame = live.server.sent[-1][1]
+    shown = np.frombuffer(base64.b64decode(frame["maps"]), np.uint8).reshape(3, 24)
+    first = (given[1:3, 0, :, :24] / 2).softmax(dim=1).mean(dim=0)
+    assert np.abs(shown / 255 - first.numpy()).max() < 0.003 and frame["grid"] == [4, 6]
+
+
 def test_ten_frames_a_second_at_most_and_small_ones(live: Any) -> None:
     recording = recorder(live, (128, 128), 16)
     maps = live.module.LiveMaps(recording)
