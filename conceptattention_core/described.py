@@ -114,6 +114,13 @@ def _pair(description: dict[str, Any], name: str, low: int, high: int) -> tuple[
     return _whole(value[0], name, low, high), _whole(value[1], name, low, high)
 
 
+def _one_of(description: dict[str, Any], name: str, words: tuple[str, ...]) -> str:
+    value = _field(description, name)
+    if value not in words:
+        _refuse(name, value, " or ".join(words))
+    return str(value)
+
+
 def _concepts(description: dict[str, Any], name: str) -> tuple[str, ...]:
     names = tuple(_words(value, name, MAX_NAME) for value in _list(description, name, MAX_CONCEPTS))
     for one in names:
@@ -142,6 +149,8 @@ LATER_FIELDS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "token_pixels": lambda given, name: _whole_field(given, name, 1, 256),
     "family": lambda given, name: _words(_field(given, name), name, 100),
     "default_blocks": lambda given, name: _pair(given, name, -4096, 4095),
+    "reading": lambda given, name: _one_of(given, name, ("paper", "auto")),
+    "trusted_blocks": lambda given, name: _pair(given, name, -4096, 4095),
     "temperature": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
     "times": lambda given, name: tuple(_number(value, name, 0, MAX_FRAMES) for value in _list(given, name, MAX_FRAMES)),
 }

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .letters import quoted
-from .maps import ConceptAttentionMaps, select_blocks
+from .maps import READINGS, ConceptAttentionMaps, Reading, select_blocks
 from .masks.edges import CELLS, cell_colors, walked_maps
 
 THRESHOLD = 0.35
@@ -59,7 +59,7 @@ class Stroke:
 class View:
     """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1.
 
-    edges: follow those of the picture, where there is one.
+    edges: follow those of the picture, where there is one. reading: as of `ConceptAttentionMaps`; empty: the maps' own.
     """
 
     concept: str = ""
@@ -70,6 +70,7 @@ class View:
     end: float = 1.0
     temperature: float = 1.0
     edges: bool = True
+    reading: str = ""
     strokes: tuple[Stroke, ...] = field(default=())
 
 
@@ -91,6 +92,7 @@ def parse_state(text: str) -> View:
             end=_number(data, "end", 1.0, 0, 1),
             temperature=_number(data, "temperature", 1.0, 0.01, 1000),
             edges=data.get("edges", True) is True,
+            reading=_reading(data.get("reading", "")),
             strokes=strokes,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -105,6 +107,12 @@ def _number(data: dict[str, Any], name: str, default: float, low: float, high: f
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ValueError(f"{name} must lie between {low} and {high}")
     return float(value)
+
+
+def _reading(value: Any) -> str:
+    if value not in ("", *READINGS):
+        raise ValueError("a reading is paper or auto")
+    return value
 
 
 def _block(value: Any) -> int | None:
@@ -151,11 +159,14 @@ def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
     low, high = maps.default_blocks
     blocks = low if view.first_block is None else view.first_block, high if view.last_block is None else view.last_block
     select_blocks(maps.blocks, *blocks)
+    trusted = maps.trusted_blocks if view.first_block is None and view.last_block is None else blocks
     return replace(
         maps,
         scores=maps.scores[first : last + 1],
         sigmas=maps.sigmas[first : last + 1],
         default_blocks=blocks,
+        reading=cast(Reading, view.reading) if view.reading else maps.reading,
+        trusted_blocks=trusted,
         temperature=maps.temperature * view.temperature,
     )
 
@@ -174,7 +185,7 @@ def stacks(maps: ConceptAttentionMaps, colors: Tensor | None = None) -> np.ndarr
 
     colors: ``(B, 3, n * h, n * w)``, see `colors_of`: the shares follow edges then, ``(B, C, n * h, n * w)``.
     """
-    shares = maps.saliency()
+    shares = maps.shares()
     if colors is not None:
         shares = walked_maps(shares, colors)
     return (shares * 255).round().to(torch.uint8).numpy()
@@ -192,9 +203,9 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
     """
     one = maps.picture(picture)
     if by == "block":
-        each = [one.saliency(block, block) for block in one.blocks]
+        each = [one.shares(None, block, block) for block in one.blocks]
     elif by == "step":
-        each = [replace(one, scores=one.scores[at : at + 1]).saliency() for at in range(len(one.scores))]
+        each = [replace(one, scores=one.scores[at : at + 1]).shares() for at in range(len(one.scores))]
     else:
         raise ValueError(f"There are maps by block and by step, not by {quoted(by)}.")
     shares = torch.stack([shares[0, concept] for shares in each])

@@ -37,6 +37,7 @@ class ConceptAttentionMaps:
     projection: the space that the scores were taken in. family: the model family that made them, for people.
     default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
     temperature: the family's own; a reader's temperature multiplies it.
+    reading: how `shares` reads them unless told otherwise. trusted_blocks: those that ``auto`` weighs, first and last.
     times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
     empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
     features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, [frames,] h, w)`` float16,
@@ -54,6 +55,8 @@ class ConceptAttentionMaps:
     family: str = "FLUX.1"
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    reading: Reading = "paper"
+    trusted_blocks: tuple[int, int] = (0, -1)
     times: tuple[float, ...] = ()
     features: Tensor | None = None
 
@@ -144,17 +147,19 @@ class ConceptAttentionMaps:
 
     def shares(
         self,
-        reading: Reading = "paper",
+        reading: Reading | None = None,
         first_block: int | None = None,
         last_block: int | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
         """Share of each concept in each patch, ``(pictures, concepts, h, w)`` float32, sum 1 over concepts.
 
-        reading: ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows (see `reading`): for
-        models whose blocks and temperature nobody has measured. first_block, last_block: which may be trusted, by
-        default all for ``auto``. Raises ValueError on an empty range and on another reading.
+        reading: by default the maps' own. ``paper`` is `saliency`. ``auto`` trusts each step and block by what it shows
+        (see `reading`): for models whose blocks and temperature nobody has measured. first_block, last_block: which may
+        be trusted, by default `trusted_blocks` for ``auto``.
+        Raises ValueError on an empty range and on another reading.
         """
+        reading = reading or self.reading
         if reading == "paper":
             return self.saliency(first_block, last_block, temperature)
         found = auto_shares(self._trusted(reading, first_block, last_block), temperature)
@@ -172,7 +177,8 @@ class ConceptAttentionMaps:
     def _trusted(self, reading: str, first_block: int | None, last_block: int | None) -> Tensor:
         if reading != "auto":
             raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
-        first, last = 0 if first_block is None else first_block, -1 if last_block is None else last_block
+        first, last = self.trusted_blocks
+        first, last = first if first_block is None else first_block, last if last_block is None else last_block
         scores = self.scores[:, select_blocks(self.blocks, first, last)]
         return rearrange(scores, "s l b c f h w -> s l (b f) c h w") if self.times else scores
 

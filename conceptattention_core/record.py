@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .concepts import Concepts
 from .features import FeatureMean
-from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, select_blocks
+from .maps import LAST_TEN, TOKEN_PIXELS, ConceptAttentionMaps, Reading, select_blocks
 from .scores import Projection
 from .steps import RUN_BYTES, StepScores
 from .stream import ConceptKeys
@@ -62,6 +62,7 @@ class Frame:
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
     times: tuple[float, ...] = ()
+    reading: Reading = "paper"
 
 
 @dataclass
@@ -165,6 +166,7 @@ class Recorder:
             token_pixels=self.frame.token_pixels,
             family=self.frame.family,
             default_blocks=self.frame.default_blocks,
+            reading=self.frame.reading,
             temperature=self.frame.temperature,
             times=self.frame.times,
             features=features,

@@ -50,6 +50,8 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "token_pixels": maps.token_pixels,
         "family": maps.family,
         "default_blocks": maps.default_blocks,
+        "reading": maps.reading,
+        "trusted_blocks": maps.trusted_blocks,
         "temperature": maps.temperature,
         **({"times": maps.times} if maps.times else {}),
     }

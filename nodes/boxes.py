@@ -11,12 +11,12 @@ from torch import Tensor
 from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.images import image_batch
 from ..conceptattention_core.letters import quoted
-from ..conceptattention_core.maps import ConceptAttentionMaps, Reading, resize_maps
+from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.boxes import REGION_METHODS, RegionMethod, concept_prompt, padded_region
 from ..conceptattention_core.pictures.marked import marked_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .seen import seen
 from .types import CATEGORY
 
@@ -165,14 +165,14 @@ class ConceptAttentionBoxes(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         expression = parse_expression(concept, maps.concepts)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
-        saliency = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
+        saliency = maps.shares(own_reading(reading), *block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         prompt = concept_prompt(
             shares,

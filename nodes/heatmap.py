@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
+from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.pictures.colormaps import COLOR_MAPS
 from ..conceptattention_core.pictures.layouts import (
     LAYOUTS,
@@ -18,7 +18,7 @@ from ..conceptattention_core.pictures.layouts import (
 )
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .seen import seen
 from .types import CATEGORY
 
@@ -103,12 +103,12 @@ class ConceptAttentionHeatmap(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
-        shares = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
+        shares = maps.shares(own_reading(reading), *block_range(first_block, last_block), softmax_temperature)
         style = HeatmapStyle(layout, colors, scale, alpha)
         drawn = draw_heatmaps(maps, shares, choose_concepts(concept, maps), style, image)
         return io.NodeOutput(drawn, ui=seen("Concept Attention Heatmap", maps, drawn))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from comfy_api.latest import io
 
-from ..conceptattention_core.maps import READINGS, ConceptAttentionMaps
+from ..conceptattention_core.maps import READINGS, ConceptAttentionMaps, Reading
 from .types import ConceptAttentionMapsType, ConceptAttentionType
 
 TEMPERATURE = (
@@ -82,14 +82,20 @@ def saliency_inputs(temperature_tooltip: str = TEMPERATURE) -> list[io.Input]:
         ),
         io.Combo.Input(
             "reading",
-            options=list(READINGS),
-            default="paper",
+            options=["maps", *READINGS],
+            default="maps",
             optional=True,  # files in API format that are older have none
             advanced=True,
-            tooltip="How blocks and steps count. paper: those that are chosen above, all alike. auto: each by what it "
-            "shows itself, of all blocks unless some are chosen: for models whose blocks nobody has measured.",
+            tooltip="How blocks and steps count. maps: as suits the model, or as was chosen in the Concept Explorer. "
+            "paper: those that are chosen above, all alike. auto: each by what it shows itself, of all blocks unless "
+            "some are chosen: for models whose blocks nobody has measured.",
         ),
     ]
+
+
+def own_reading(reading: str) -> Reading | None:
+    """The reading as the core takes it: None for what the maps say themselves."""
+    return None if reading == "maps" else cast(Reading, reading)
 
 
 def block_range(first_block: int, last_block: int) -> tuple[int | None, int | None]:

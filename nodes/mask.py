@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ..conceptattention_core.expression import parse_expression
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps, Reading
+from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.recipe import MaskRecipe, make_mask
 from ..conceptattention_core.masks.regions import each_region
 from ..conceptattention_core.masks.segments import segments
 from ..conceptattention_core.pictures.preview import mask_preview
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .said import absent
 from .seen import seen
 from .types import CATEGORY
@@ -155,6 +155,14 @@ class ConceptAttentionMask(io.ComfyNode):
                     tooltip="For video, against flicker: so many pictures before and behind each one count as much as "
                     "itself. 0: none.",
                 ),
+                io.Boolean.Input(
+                    "through_time",
+                    optional=True,
+                    default=False,
+                    advanced=True,
+                    tooltip="For video: keep and min_area look at regions of the whole video, connected from picture "
+                    "to picture, so that a thing is kept or dropped in all of them alike.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -200,10 +208,11 @@ class ConceptAttentionMask(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
         smooth_frames: int = 0,
+        through_time: bool = False,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         first, last = block_range(first_block, last_block)
@@ -213,7 +222,7 @@ class ConceptAttentionMask(io.ComfyNode):
             first_block=first,
             last_block=last,
             temperature=softmax_temperature,
-            reading=reading,
+            reading=own_reading(reading),
             refine_edges=refine_edges,
             **method,
             min_area=min_area,
@@ -224,6 +233,7 @@ class ConceptAttentionMask(io.ComfyNode):
             blur=blur,
             invert=invert,
             smooth_frames=smooth_frames,
+            through_time=through_time,
         )
         made = make_mask(maps, recipe, image)
         picture = None if image is None else image_batch(image, len(made.mask), (image.shape[1], image.shape[2]))

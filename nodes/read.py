@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import Reading, resize_maps
+from ..conceptattention_core.maps import resize_maps
 from ..conceptattention_core.masks.methods import concept_mask
 from ..conceptattention_core.pictures.heatmap import heatmap_picture, overlay_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, saliency_inputs
+from .inputs import block_range, own_reading, saliency_inputs
 from .seen import seen
 from .types import CATEGORY, ConceptAttentionMapsType, ConceptAttentionType
 
@@ -96,13 +96,13 @@ class ConceptAttention(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
     ) -> io.NodeOutput:
         maps = concept_attention.find(samples["samples"])
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         expression = parse_expression(concept, maps.concepts)
-        saliency = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
+        saliency = maps.shares(own_reading(reading), *block_range(first_block, last_block), softmax_temperature)
         shares = resize_maps(saliency, maps.image_size, size, maps.token_pixels)
         share = combine_shares(shares, expression.signs(shares.shape[1]).expand(len(shares), -1))
         picture = None if image is None else image_batch(image, len(shares), size)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ..conceptattention_core.expression import combine_shares, parse_expression
 from ..conceptattention_core.images import image_batch
-from ..conceptattention_core.maps import ConceptAttentionMaps, Reading, resize_maps
+from ..conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from ..conceptattention_core.masks.edges import refine_maps
 from ..conceptattention_core.masks.regions import fill_label_holes, merge_small
 from ..conceptattention_core.pictures.heatmap import overlay_picture
 from ..conceptattention_core.record import RunStore
 from .checked import checked
-from .inputs import block_range, maps_inputs, maps_of, saliency_inputs
+from .inputs import block_range, maps_inputs, maps_of, own_reading, saliency_inputs
 from .seen import seen
 from .types import CATEGORY
 
@@ -104,13 +104,13 @@ class ConceptAttentionSegmentation(io.ComfyNode):
         first_block: int,
         last_block: int,
         softmax_temperature: float,
-        reading: Reading = "paper",
+        reading: str = "paper",
         image: Tensor | None = None,
         samples: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         maps = maps_of(maps, samples)
         expression, named = parse_expression(concept, maps.concepts), len(maps.concepts) - maps.background_count
-        tokens = maps.shares(reading, *block_range(first_block, last_block), softmax_temperature)
+        tokens = maps.shares(own_reading(reading), *block_range(first_block, last_block), softmax_temperature)
         picture = None if image is None else image_batch(image, len(tokens), (image.shape[1], image.shape[2]))
         if picture is None or not refine_edges:
             size = maps.image_size if picture is None else (picture.shape[1], picture.shape[2])

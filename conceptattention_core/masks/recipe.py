@@ -46,6 +46,7 @@ class MaskRecipe:
     invert: everything but the concept.
     smooth_frames: so many pictures before and behind count for each one's shares and presence, in equal parts, within a
     video; a batch of pictures is taken for one. 0: none.
+    through_time: `min_area` and `keep` are of regions of a whole video, connected through its pictures.
     """
 
     concept: str = ""
@@ -53,7 +54,7 @@ class MaskRecipe:
     first_block: int | None = None
     last_block: int | None = None
     temperature: float = 1.0
-    reading: Reading = "paper"
+    reading: Reading | None = None
     refine_edges: bool = True
     method: MaskMethod = "soft"
     low: float = 0.3
@@ -69,6 +70,7 @@ class MaskRecipe:
     blur: int = 0
     invert: bool = False
     smooth_frames: int = 0
+    through_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ def make_mask(
     expression = parse_expression(recipe.concept, maps.concepts)
     surely = presence(maps, recipe.first_block, recipe.last_block)
     shares = maps.shares(recipe.reading, recipe.first_block, recipe.last_block, recipe.temperature)
+    length = len(maps.times) or len(shares)
     if recipe.smooth_frames:
-        length = len(maps.times) or len(shares)
         surely, shares = (moving_mean(one, recipe.smooth_frames, length) for one in (surely, shares))
     signs = expression.signs(len(maps.concepts)) * ((surely >= recipe.min_presence) & (surely > 0))
     size = size or (maps.image_size if picture is None else (picture.shape[1], picture.shape[2]))
@@ -115,7 +117,7 @@ def make_mask(
         [_cut(shares[at], signs[at], recipe, maps, size, None if guide is None else guide[at]) for at in each]
     )
     mask = mask * (signs > 0).any(dim=1)[:, None, None]
-    return ConceptMask(_clean(mask, recipe), surely[:, list(expression.plus)].amax(dim=1))
+    return ConceptMask(_clean(mask, recipe, length), surely[:, list(expression.plus)].amax(dim=1))
 
 
 def _cut(
@@ -155,14 +157,15 @@ def _cut(
     return threshold_mask(share, cut) * varies
 
 
-def _clean(mask: Tensor, recipe: MaskRecipe) -> Tensor:
-    """Regions, margins and edges of a mask ``(B, H, W)``."""
+def _clean(mask: Tensor, recipe: MaskRecipe, length: int) -> Tensor:
+    """Regions, margins and edges of a mask ``(B, H, W)``. length: pictures of a video."""
+    together = length if recipe.through_time else 1
     if recipe.min_area > 0:
-        mask = remove_small(mask, math.ceil(recipe.min_area / 100 * mask[0].numel()))
+        mask = remove_small(mask, math.ceil(recipe.min_area / 100 * mask[:together].numel()), together)
     if recipe.keep > 0:
-        mask = keep_largest(mask, recipe.keep)
+        mask = keep_largest(mask, recipe.keep, together)
     if recipe.region > 0:
-        mask = only_region(mask, recipe.region)
+        mask = only_region(mask, recipe.region, together)
     if recipe.fill_holes:
         mask = fill_holes(mask)
     mask = blur(grow(mask, recipe.grow), recipe.blur)

@@ -3,7 +3,8 @@
 A region is a connected component of ``mask > 0``, diagonal neighbours included (8-connectivity), and its area is its
 number of pixels, however soft they are. What surrounds it is connected over edges only (4-connectivity), as the
 topology of the square grid demands: a diagonal line of pixels parts its two sides. Soft masks keep their soft values
-inside the regions that stay. Every picture of a batch is looked at alone.
+inside the regions that stay. Every picture of a batch is looked at alone, or a whole video at once: its regions are
+connected through time as well, to all neighbours in the pictures before and behind.
 """
 
 from __future__ import annotations
@@ -35,41 +36,38 @@ def fill_holes(mask: Tensor) -> Tensor:
     return _each(mask, _fill_holes)
 
 
-def remove_small(mask: Tensor, minimum_area: int) -> Tensor:
+def remove_small(mask: Tensor, minimum_area: int, of_a_video: int = 1) -> Tensor:
     """Set every region of fewer than `minimum_area` pixels to 0; 0 and 1 remove nothing.
 
     mask: ``(B, H, W)`` float 0..1 or bool; the result has the same shape and type. The area is in pixels of this mask.
+    of_a_video: so many pictures make up one video; a region's pixels are those of all of them.
     """
-    return _each(mask, lambda picture: _keep(picture, lambda areas: areas >= minimum_area))
+    return _videos(mask, of_a_video, lambda one: _keep(one, lambda areas: areas >= minimum_area))
 
 
-def keep_largest(mask: Tensor, count: int) -> Tensor:
+def keep_largest(mask: Tensor, count: int, of_a_video: int = 1) -> Tensor:
     """Keep the `count` regions of each picture that have most pixels, set the others to 0; all where there are fewer.
 
     mask: ``(B, H, W)`` float 0..1 or bool; the result has the same shape and type. Of equal regions the one that
-    begins further up, then further left, is kept.
+    begins further up, then further left, is kept. of_a_video: so many pictures make up one video, whose regions count.
     """
 
-    def largest(areas: np.ndarray) -> np.ndarray:
-        kept = np.zeros(len(areas), dtype=bool)
-        kept[np.argsort(-areas, kind="stable")[:count]] = True
-        return kept
-
-    return _each(mask, lambda picture: _keep(picture, largest))
+    return _videos(mask, of_a_video, lambda one: _keep(one, lambda areas: _ranked(areas, 0, count)))
 
 
-def only_region(mask: Tensor, number: int) -> Tensor:
+def only_region(mask: Tensor, number: int, of_a_video: int = 1) -> Tensor:
     """Keep the region that is the `number`-th of its picture by size, 1 the largest; none where there are fewer.
 
-    mask: ``(B, H, W)`` float 0..1 or bool; the result has the same shape and type. Equal regions as in `keep_largest`.
+    mask: ``(B, H, W)`` float 0..1 or bool; the result has the same shape and type. The rest as in `keep_largest`.
     """
+    return _videos(mask, of_a_video, lambda one: _keep(one, lambda areas: _ranked(areas, number - 1, number)))
 
-    def chosen(areas: np.ndarray) -> np.ndarray:
-        kept = np.zeros(len(areas), dtype=bool)
-        kept[np.argsort(-areas, kind="stable")[number - 1 : number]] = True
-        return kept
 
-    return _each(mask, lambda picture: _keep(picture, chosen))
+def _ranked(areas: np.ndarray, first: int, stop: int) -> np.ndarray:
+    """Which regions are among the largest, from one rank, 0 the largest, to another: bool ``(regions,)``."""
+    kept = np.zeros(len(areas), dtype=bool)
+    kept[np.argsort(-areas, kind="stable")[first:stop]] = True
+    return kept
 
 
 def each_region(mask: Tensor) -> list[Tensor]:
@@ -103,9 +101,14 @@ def _each(mask: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack([change(picture) for picture in pictures])).to(mask.device)
 
 
+def _videos(mask: Tensor, of_a_video: int, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    """Apply a function of a picture ``(H, W)``, or of a video ``(pictures, H, W)``, to all of ``(B, H, W)``."""
+    return _each(mask, change) if of_a_video == 1 else _each(mask.unflatten(0, (-1, of_a_video)), change).flatten(0, 1)
+
+
 def _keep(picture: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Set regions to 0 unless chosen. choose: areas ``(regions,)``, in reading order, to bool ``(regions,)``."""
-    numbers, count = _components(picture > 0, EIGHT)
+    numbers, count = _components(picture > 0, ndimage.generate_binary_structure(picture.ndim, picture.ndim))
     areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
     return picture * np.append(False, choose(areas))[numbers]
 

@@ -158,6 +158,16 @@ def test_what_is_seen_is_what_the_node_gives(driver: Any, request: pytest.Fixtur
     third = same(driver.run())
     assert not np.array_equal(third, second)
 
+    # The picture's edges, and the weighing of blocks, on and off.
+    for name in ("Edges", "Auto"):
+        driver.control(f"button:text-is('{name}')").click()
+        driver.settle()
+        assert driver.state()[{"Edges": "edges", "Auto": "reading"}[name]] == {"Edges": False, "Auto": "auto"}[name]
+    other = same(driver.run())
+    assert not np.array_equal(other, third)
+    for name in ("Edges", "Auto"):
+        driver.control(f"button:text-is('{name}')").click()
+        driver.settle()
     # Painted strokes are in the mask, and taken back.
     driver.view("heat")
     inside = bool(third[20, 40].max())

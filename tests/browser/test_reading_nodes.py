@@ -87,7 +87,7 @@ def test_every_reading_node_shows_what_it_found(rendered: Any, request: pytest.F
     # What a workflow holds is what it held before the names came.
     saved = page.evaluate("() => app.graph.serialize()")
     (values,) = (node["widgets_values"] for node in saved["nodes"] if node["type"] == "ConceptAttentionMask")
-    assert values[:2] == ["boat + sea", "argmax"] and len(values) == 14
+    assert values[:2] == ["boat + sea", "argmax"] and len(values) == 16
     page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
     front_end.until(lambda: page.evaluate(SHOWN)[0]["chips"][1].startswith("sea "))
     assert page.evaluate(concept) == "boat + sea"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_each_step_alone_is_that_step_again(count: int) -> None:
     assert [chosen_steps(count, at / count, (at + 1) / count) for at in range(count)] == [
         (at, at) for at in range(count)
     ]
+
+
+def test_a_reading_may_weigh_blocks_by_themselves() -> None:
+    """As the maps say, or as was chosen; of the chosen blocks alone where some were."""
+    own = replace(MAPS, reading="auto")
+    assert np.array_equal(stacks(reading(MAPS, View(reading="auto"))), stacks(own))
+    assert stacks(own).tobytes() != stacks(MAPS).tobytes() == stacks(reading(own, View(reading="paper"))).tobytes()
+    some = reading(own, View(first_block=1, last_block=-2))
+    torch.testing.assert_close(some.shares(), MAPS.shares("auto", 1, 3))
+    with pytest.raises(ValueError, match="not what the explorer wrote"):
+        parse_state('{"reading": "both"}')
 
 
 def test_series_by_block_and_step() -> None:

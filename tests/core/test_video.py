@@ -15,6 +15,7 @@ from conceptattention_core.explore import maps_key, series, stacks
 from conceptattention_core.maps import ConceptAttentionMaps
 from conceptattention_core.masks.presence import presence
 from conceptattention_core.masks.recipe import MaskRecipe, make_mask
+from conceptattention_core.masks.regions import keep_largest, remove_small
 from conceptattention_core.record import Frame, Recorder
 from conceptattention_core.storage import load_maps, save_maps
 from conceptattention_core.times import moving_mean, picture_times
@@ -131,6 +132,27 @@ def test_smoothing_takes_flicker_away() -> None:
         for one, sides in ((lost, 0), (lost, 2), (replace(maps, times=(0, 1, 2, 3, 4, 5)), 2))
     )
     assert (plain - true).abs().mean() > 0.9 > 0.1 > (smooth - true).abs().mean()
+
+
+def test_regions_of_a_whole_video() -> None:
+    """A thing that crosses the picture, small at first, is kept; another that is larger for a moment is not."""
+    mask = torch.zeros(2, 6, 12, 30)
+    for at in range(6):
+        mask[:, at, 2 : 4 + at // 2, 3 * at : 3 * at + 4] = 1  # its first picture has 8 pixels, its last 16
+        mask[1, at, 10, 29] = 1
+    crossing = mask.clone()
+    mask[0, 2, 7:11, 0:7] = 1  # 28 pixels, in one picture
+    crossing[1, :, 10, 29] = 0
+    flat = mask.flatten(0, 1)
+    assert torch.equal(keep_largest(flat, 1, 6), crossing.flatten(0, 1))
+    assert torch.equal(remove_small(flat, 29, 6), crossing.flatten(0, 1))
+    assert not torch.equal(keep_largest(flat, 1), crossing.flatten(0, 1))
+    maps, recipe = moving(6, 4, 1), MaskRecipe("boat", method="threshold", min_area=2.5, keep=1, through_time=True)
+    plain = make_mask(maps, replace(recipe, min_area=0, keep=0)).mask
+    areas = plain.sum((1, 2)) / plain[0].numel()
+    assert areas.min() < 0.025 < areas.mean()  # some pictures alone would lose it
+    assert torch.equal(make_mask(maps, recipe).mask, plain)
+    assert not make_mask(maps, replace(recipe, through_time=False)).mask.any((1, 2)).all()
 
 
 @pytest.mark.parametrize(("first", "frames"), [(1, 5), (2, 3), (0, 4), (5, 1)])

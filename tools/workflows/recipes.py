@@ -295,7 +295,7 @@ def existing_picture() -> Plan:
         "image": ("picture", 0),
         "concepts": "\n".join(CONCEPTS),
         "background": "background",
-        "prompt": "",
+        "prompt": SCENE,
         "token_pooling": "mean",
         "projection": "output",
         "noise_level": 0.5,
@@ -319,8 +319,8 @@ def existing_picture() -> Plan:
     ]
     text = """## Any picture: find, mask, inpaint
 
-**Concept Attention from Image** needs a picture only: choose your own in **Load Image**. (The demo Flux knows cartoons
-only; for photographs, put your own Flux in its place.)"""
+**Concept Attention from Image** needs a picture only: choose your own in **Load Image**, and say in its prompt what is to
+be seen, which makes better masks. (The demo Flux knows cartoons only; for photographs, put your own Flux in its place.)"""
     rows = [
         {
             "1  Your picture": [["note", "picture", "model"]],

@@ -8,7 +8,8 @@ import { listenToHand } from "./explorer_hand.js";
 import { element } from "./elements.js";
 import { makePage } from "./explorer_page.js";
 import { sourceOf } from "./graph.js";
-import { DEFAULTS, ROOT, SERIES, blockRange, conceptOf, readState, stepRange, writeState } from "./explorer_state.js";
+import { DEFAULTS, ROOT, SERIES, blockRange, conceptOf, readState, stepRange, weighs, writeState }
+  from "./explorer_state.js";
 import { word } from "./words.js";
 
 const WAITING = "Run the workflow to see its maps.";
@@ -103,8 +104,8 @@ export class Explorer {
   get reading() { return { ...this.state, ...this.played }; }
 
   query(more) {
-    const { first_block, last_block, start, end, temperature, edges } = this.reading;
-    const asked = { picture: this.shownPicture, start, end, temperature, edges, ...more };
+    const { first_block, last_block, start, end, temperature, edges, reading } = this.reading;
+    const asked = { picture: this.shownPicture, start, end, temperature, edges, reading, ...more };
     if (first_block !== null) asked.first_block = first_block;
     if (last_block !== null) asked.last_block = last_block;
     return new URLSearchParams(asked);
@@ -272,6 +273,7 @@ export class Explorer {
     page.picture.label.hidden = about.pictures < 2;
     page.play.hidden = about.steps < 2;
     page.edges.hidden = !about.cells;
+    page.auto.hidden = false;
     this.show();
   }
 
@@ -287,6 +289,7 @@ export class Explorer {
     page.add.setAttribute("aria-pressed", this.mode === "add");
     page.remove.setAttribute("aria-pressed", this.mode === "remove");
     if (!about) return;
+    page.auto.setAttribute("aria-pressed", weighs(state, about));
     const blocks = blockRange(state, about), steps = this.stepRange();
     put(page.firstBlock, blocks[0], String(about.blocks[blocks[0]]));
     put(page.lastBlock, blocks[1], String(about.blocks[blocks[1]]));
@@ -361,6 +364,7 @@ export class Explorer {
     };
     page.clear.onclick = () => this.set({ strokes: [] });
     page.edges.onclick = () => this.set({ edges: !this.state.edges }, true);
+    page.auto.onclick = () => this.set({ reading: weighs(this.state, this.about) ? "paper" : "auto" }, true);
     page.play.onclick = () => this.play();
     page.save.onclick = () => this.save();
     listenToHand(this);

@@ -60,9 +60,10 @@ export function makePage() {
   page.keep = button("Keep old strokes", "Use the strokes of older pictures on this one, too");
   page.play = button("Play", "Show one step after another");
   page.edges = button("Edges", "Follow the picture's edges");
+  page.auto = button("Auto", "Weigh blocks and steps by what they show themselves");
   page.save = button("Save PNG", "Save what is seen");
   // Until there is a batch, and there are steps, and older strokes, and a picture.
-  page.picture.label.hidden = page.play.hidden = page.keep.hidden = page.edges.hidden = true;
+  page.picture.label.hidden = page.play.hidden = page.keep.hidden = page.edges.hidden = page.auto.hidden = true;
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": word("Concepts") });
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
@@ -70,7 +71,7 @@ export function makePage() {
     element("div", { className: "stage" }, [page.canvas]),
     page.said,
     element("div", { className: "row" }, [page.concept, page.view, page.picture.label, page.play, page.edges,
-      page.save]),
+      page.auto, page.save]),
     page.legend,
     element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
     element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),

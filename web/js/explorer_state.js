@@ -1,7 +1,7 @@
 // What an explorer keeps in its widget, and what it means for maps of so many blocks and steps. Pure functions.
 
 export const DEFAULTS = { concept: "", threshold: 0.35, first_block: null, last_block: null, start: 0, end: 1,
-  temperature: 1, edges: true, strokes: [] };
+  temperature: 1, edges: true, reading: "", strokes: [] };
 
 export const ROOT = "/concept_attention/";
 
@@ -36,6 +36,7 @@ export function readState(text) {
     start: between(given.start, 0, 1),
     end: between(given.end, 0, 1),
     temperature: between(given.temperature, 0.01, 1000),
+    reading: ["", "paper", "auto"].includes(given.reading),
     edges: typeof given.edges === "boolean",
     strokes: Array.isArray(given.strokes) && given.strokes.every(stroke),
   };
@@ -61,11 +62,16 @@ export function stepRange({ start, end }, count) {
   return [first, Math.max(first, Math.min(count, Math.ceil(end * count - ROUNDING)) - 1)];
 }
 
+/** Whether blocks and steps are weighed by what they show themselves. */
+export const weighs = (state, about) => (state.reading || about.reading) === "auto";
+
 /** First and last block that are averaged, as positions in `about.blocks`. */
-export function blockRange({ first_block, last_block }, { blocks, default_blocks }) {
+export function blockRange(state, about) {
+  const { first_block, last_block } = state, { blocks } = about;
+  const own = weighs(state, about) ? about.trusted_blocks : about.default_blocks;
   const depth = blocks[blocks.length - 1] + 1;
   const at = (index) => (index < 0 ? Math.max(0, depth + index) : Math.min(index, depth - 1));
-  const chosen = [first_block ?? default_blocks[0], last_block ?? default_blocks[1]].map(at);
+  const chosen = [first_block ?? own[0], last_block ?? own[1]].map(at);
   return chosen.map((index) => Math.max(0, blocks.findLastIndex((one) => one <= index)));
 }
 

@@ -51,6 +51,9 @@ const WORDS = {
   "Show one step after another": ["逐步显示", "ステップを順に表示します", "스텝을 차례로 표시합니다"],
   "Edges": ["边缘", "輪郭", "가장자리"],
   "Follow the picture's edges": ["贴合图像的边缘", "画像の輪郭に沿わせます", "이미지의 가장자리를 따릅니다"],
+  "Auto": ["自动", "自動", "자동"],
+  "Weigh blocks and steps by what they show themselves": ["按各块、各步自身所示的内容加权",
+    "ブロックとステップを、それ自身が示すものに応じて重み付けします", "블록과 스텝을 스스로 보여 주는 것에 따라 가중합니다"],
   "Save PNG": ["保存 PNG", "PNG を保存", "PNG 저장"],
   "Save what is seen": ["保存所见", "表示中のものを保存します", "보이는 것을 저장합니다"],
   ["Click, or left and right: choose a concept. Up and down: the threshold. While painting, arrows move the "

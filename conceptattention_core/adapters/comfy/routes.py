@@ -19,7 +19,7 @@ from torch import Tensor
 from ...concepts import parse_concepts
 from ...explore import MESSAGE_BYTES, View, reading, series, stack
 from ...letters import printable
-from ...maps import ConceptAttentionMaps, covered_size
+from ...maps import READINGS, ConceptAttentionMaps, covered_size
 from ...masks.presence import presence
 from ...pictures.colormaps import color_map
 from ...pictures.colors import concept_colors
@@ -184,6 +184,8 @@ def describe(shown: Shown) -> dict[str, Any]:
         "pictures": maps.pictures,
         "blocks": maps.blocks,
         "default_blocks": maps.default_blocks,
+        "trusted_blocks": maps.trusted_blocks,
+        "reading": maps.reading,
         "steps": len(maps.sigmas),
         "message": MESSAGE_BYTES,
         "presence": presence(maps).tolist(),
@@ -196,9 +198,17 @@ def view_of(asked: Any) -> View:
     blocks = [number(asked, name, -4096, 4096) if name in asked else None for name in ("first_block", "last_block")]
     start, end = decimal(asked, "start", 0.0, 0, 1), decimal(asked, "end", 1.0, 0, 1)
     temperature = decimal(asked, "temperature", 1.0, 0.01, 1000)
-    edges = asked.get("edges", "true") == "true"
+    edges, reading = asked.get("edges", "true") == "true", asked.get("reading", "")
+    if reading not in ("", *READINGS):
+        raise web.HTTPBadRequest(text="reading is paper or auto.")
     return View(
-        first_block=blocks[0], last_block=blocks[1], start=start, end=end, temperature=temperature, edges=edges
+        first_block=blocks[0],
+        last_block=blocks[1],
+        start=start,
+        end=end,
+        temperature=temperature,
+        edges=edges,
+        reading=reading,
     )
 
 

@@ -62,8 +62,8 @@ class Family:
     how a concept's own pieces are found there. default_blocks, temperature: what `ConceptAttentionMaps` says of them.
     whole_captions: the text path mixes tokens, so that it has to see a concept's whole caption.
     projections: the spaces in which it can compare. stops_early: a forward can end behind its last wanted block.
-    measured: whether blocks and temperature were chosen on real weights. frames: latents have a frame axis,
-    ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one, too.
+    measured: whether blocks and temperature were chosen on real weights; else maps choose their own blocks.
+    frames: latents have a frame axis, ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one.
     pictures_of_a_frame: what its VAE decodes every latent frame but the first to. vae: how to load it, for errors.
     block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of
     the sentence that says so.
@@ -154,6 +154,7 @@ class Family:
             default_blocks=self.default_blocks,
             temperature=self.temperature,
             times=times,
+            reading="paper" if self.measured else "auto",
         )
 
 

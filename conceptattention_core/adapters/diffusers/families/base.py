@@ -73,7 +73,8 @@ class Family:
     """The base of every family: what most of them have in common.
 
     name: as people call it. pipelines: diffusers' classes, the plain one first. transformer: the class that they share.
-    default_blocks, temperature: what `ConceptAttentionMaps` says of them. block_name: what people call a block.
+    default_blocks, temperature: what `ConceptAttentionMaps` says of them. measured: whether they were chosen on real
+    weights; else maps choose their own blocks. block_name: what people call a block.
     max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
     heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. input_layer: what the picture enters by.
@@ -87,6 +88,7 @@ class Family:
     transformer: str
     default_blocks: tuple[int, int] = LAST_TEN
     temperature: float = 1.0
+    measured: bool = False
     block_name: str = "Double block"
     max_sequence_length: int = 512
     captions: bool = False
@@ -184,7 +186,14 @@ class Family:
     def frame(self, grid: tuple[int, int]) -> Frame:
         """What maps of this grid are like."""
         size = (TOKEN_PIXELS * grid[0], TOKEN_PIXELS * grid[1])
-        return Frame(grid, size, TOKEN_PIXELS, self.name, self.default_blocks, self.temperature)
+        return Frame(
+            grid=grid,
+            image_size=size,
+            family=self.name,
+            default_blocks=self.default_blocks,
+            temperature=self.temperature,
+            reading="paper" if self.measured else "auto",
+        )
 
 
 def named(transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .stream import pack
 
 class Chroma(Flux1):
     name = "Chroma"
+    measured = False
     # ChromaInpaintPipeline asks its transformer's config for what it has not, and does not run in diffusers 0.41.
     pipelines = ("ChromaPipeline", "ChromaImg2ImgPipeline")
     transformer = "ChromaTransformer2DModel"

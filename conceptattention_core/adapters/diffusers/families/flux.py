@@ -18,6 +18,7 @@ from .stream import Rotate, halves, pack, text_stream, unmoved
 
 class Flux1(Family):
     name = "FLUX.1"
+    measured = True
     pipelines = (
         "FluxPipeline",
         "FluxImg2ImgPipeline",

@@ -18,6 +18,7 @@ from .flux import Flux1, double_block, embedded, image_ids, rotation
 
 class Flux2(Flux1):
     name = "FLUX.2"
+    measured = False
     pipelines = ("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline", "Flux2KleinKVPipeline")
     transformer = "Flux2Transformer2DModel"
     # The authors' choices: the last three of dev's eight double blocks, and a temperature of 1000.

@@ -20,6 +20,7 @@ class Placed(Flux1):
     """What both have in common: the text's number stands on both of the picture's axes."""
 
     captions = True
+    measured = False
 
     def tokens(self, transformer: Any, concepts: Concepts, seen: dict[str, list[Seen]]) -> Tensor:
         """The concepts behind the text path, ``(1, C, D)``."""
