@@ -11,8 +11,8 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers.demo import load_demo_pipeline
-from conceptattention_core.adapters.diffusers.families.base import pack
 from conceptattention_core.adapters.diffusers.families.flux import Flux1, image_ids
+from conceptattention_core.adapters.diffusers.families.stream import pack
 from conceptattention_core.evaluate.datasets.scenes.captions import caption
 from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, scene
 

@@ -21,8 +21,9 @@ from torch.testing import assert_close
 
 from conceptattention_core import concepts as core
 from conceptattention_core.adapters.diffusers.families import FAMILIES
-from conceptattention_core.adapters.diffusers.families.base import Family, pack
+from conceptattention_core.adapters.diffusers.families.base import Family
 from conceptattention_core.adapters.diffusers.families.flux import image_ids
+from conceptattention_core.adapters.diffusers.families.stream import pack
 from conceptattention_core.adapters.diffusers.tap import Tap
 from conceptattention_core.adapters.diffusers.weights import flux_weights
 from conceptattention_core.record import Recorder

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
-from conceptattention_core.adapters.diffusers.families.base import pack as to_tokens
 from conceptattention_core.adapters.diffusers.families.flux import image_ids
+from conceptattention_core.adapters.diffusers.families.stream import pack as to_tokens
 from conceptattention_core.adapters.diffusers.weights import build_flux
 
 from .conftest import recipe_weights

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention
-from conceptattention_core.adapters.diffusers.families.base import pack
+from conceptattention_core.adapters.diffusers.families.stream import pack
 
 TEXT = {"max_sequence_length": 16}
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))

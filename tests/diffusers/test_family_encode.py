@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention
 from conceptattention_core.adapters.diffusers.families import require_family
-from conceptattention_core.adapters.diffusers.families.base import pack
+from conceptattention_core.adapters.diffusers.families.stream import pack
 
 from .models import make
 from .test_encode import count_calls

@@ -19,7 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from ...concepts import Concepts
 from ...record import Recorder
 from ...scores import ConceptPass
-from .families.base import Evaluation, Family, Seen, Start, all_heads, by_heads, named
+from .families.base import Evaluation, Family, Seen, Start, named
+from .families.stream import all_heads, by_heads
 
 
 class Tap:

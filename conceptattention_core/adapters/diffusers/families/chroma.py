@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ....concepts import Caption, Concepts
 from ....stream import ModulatedBlock
 from ..pieces import own_rows, t5_pieces
-from .base import Evaluation, Seen, Start, no_text_encoder, pack
+from .base import Evaluation, Seen, Start, no_text_encoder
 from .flux import Flux1, double_block, embedded, image_ids, image_rotation
+from .stream import pack
 
 
 class Chroma(Flux1):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ....concepts import Caption, Concepts
 from ....stream import ModulatedBlock
 from ..pieces import own_rows, t5_pieces
-from .base import Evaluation, Family, Rotate, Seen, Start, halves, no_text_encoder, pack, text_stream, unmoved
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
+from .stream import Rotate, halves, pack, text_stream, unmoved
 
 
 class Flux1(Family):

@@ -12,9 +12,10 @@ from torch.nn.functional import pad
 from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import Entry
-from .base import Evaluation, Family, Seen, Start, all_heads, by_heads, no_text_encoder, pack
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
 from .flux import image_ids, rotation, token_grid
 from .qwen import latent
+from .stream import all_heads, by_heads, pack
 
 
 class Krea2(Family):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import Entry
-from .base import Evaluation, Family, Rotate, Seen, Start, all_heads, by_heads, no_text_encoder, rotation_of_pairs
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
+from .stream import Rotate, all_heads, by_heads, rotation_of_pairs
 
 
 class Lumina2(Family):

@@ -11,8 +11,9 @@ from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import ModulatedBlock
 from ..pieces import own_rows
-from .base import Evaluation, Seen, Start, no_text_encoder, pack
+from .base import Evaluation, Seen, Start, no_text_encoder
 from .flux import Flux1, double_block, embedded, image_ids, image_rotation, rotation
+from .stream import pack
 
 
 class Placed(Flux1):

@@ -11,7 +11,8 @@ from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import ModulatedBlock
 from ..pieces import own_rows
-from .base import Evaluation, Family, Seen, Start, halves, no_text_encoder, pack, rotation_of_pairs, text_stream
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
+from .stream import halves, pack, rotation_of_pairs, text_stream
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 """Where the Edit model's template shows a picture, which a concept has not."""

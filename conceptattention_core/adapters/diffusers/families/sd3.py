@@ -11,7 +11,8 @@ from ....concepts import Caption, Concepts
 from ....pieces import template_pieces
 from ....stream import ModulatedBlock, Modulation
 from ..pieces import own_rows, t5_pieces
-from .base import Evaluation, Family, Seen, Start, halves, no_text_encoder, text_stream, unmoved
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
+from .stream import halves, text_stream, unmoved
 
 
 class StableDiffusion3(Family):

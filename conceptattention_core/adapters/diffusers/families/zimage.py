@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import Entry
-from .base import Evaluation, Family, Rotate, Seen, Start, by_heads, no_text_encoder, rotation_of_pairs
+from .base import Evaluation, Family, Seen, Start, no_text_encoder
+from .stream import Rotate, by_heads, rotation_of_pairs
 
 MULTIPLE = 32
 """Captions are padded to a multiple of so many tokens."""
