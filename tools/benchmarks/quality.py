@@ -1,6 +1,6 @@
 """How well the concept maps agree with the truth. Prints Markdown for the README.
 
-    python -m tools.benchmarks.quality --comfyui ~/ComfyUI [--objects] [--tuning]
+    python -m tools.benchmarks.quality --comfyui ~/ComfyUI [--objects | --look-alikes] [--tuning]
 
 Every held-out scene (with `--tuning`: others, to choose rules by) is encoded, noised to `--noise` and denoised from
 there in `--steps` Euler steps with its caption, as an ordinary ComfyUI run on the demo model. The pack records the
@@ -9,8 +9,10 @@ steps and all double blocks) is compared with the label map, pixel by pixel, thi
 pixels right / pixels labelled over all scenes; mean IoU is intersection / union for each noun over all scenes, then the
 mean over nouns. `reading auto` is the same with `maps.shares("auto")`; without features its prototypes are left out.
 "refined" is after `refine_maps`, with the scene as the picture. `--objects` records only the scene's objects and
-"background", as most people would name them: what is no object is wrong for one to win. The ceiling is what the true
-label map scores when it has been averaged over the token grid and enlarged in the same way.
+"background", as most people would name them: what is no object is wrong for one to win. `--look-alikes` adds up to four
+words that are not in the scene but like one that is ("night sky", where there is a sky), and "background"; "stolen" is
+what part of the labelled pixels they win. The ceiling is what the true label map scores when it has been averaged over
+the token grid and enlarged in the same way.
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ FIRST_SCENE = 1000
 """Offset into the held-out seeds; other checks use the ones before it."""
 TUNING = 500_400_000
 BACKGROUND = "background"
+LIKE = (
+    ("sky", "sunset", "night sky"),
+    ("grass", "sand", "snow", "road", "sea"),
+    ("sun", "moon", "ball", "balloon"),
+    ("tree", "palm tree", "flower"),
+    ("house", "lighthouse", "windmill", "snowman"),
+    ("car", "boat"),
+    ("cloud", "bird", "mountain"),
+)
+"""Words that are easily taken for one another."""
 
 
 @dataclass
@@ -41,18 +53,20 @@ class Agreement:
 
     right: int = 0
     labelled: int = 0
+    stolen: int = 0
     both: dict[str, int] = field(default_factory=dict)
     either: dict[str, int] = field(default_factory=dict)
 
     def add(self, predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-        """predicted, labels: `(H, W)` with label k for `names[k - 1]`; label 0 (without a name) is not counted, unless
-        the last name is the background's."""
-        named = (labels > 0) | (names[-1] == BACKGROUND)
-        labels = np.where(labels == 0, len(names), labels) if names[-1] == BACKGROUND else labels
+        """predicted, labels: `(H, W)` with label k for `names[k - 1]`; label 0 (without a name) is not counted. The
+        background has no IoU, and neither have names that are nowhere: what these win is stolen."""
+        named, present = labels > 0, {names[label - 1] for label in np.unique(labels) if label > 0}
+        absent = [index for index, name in enumerate(names, start=1) if name not in (*present, BACKGROUND)]
+        self.stolen += int(np.isin(predicted, absent)[named].sum())
         self.right += int((predicted == labels)[named].sum())
         self.labelled += int(named.sum())
         for index, name in enumerate(names, start=1):
-            if name == BACKGROUND:
+            if name == BACKGROUND or index in absent:
                 continue
             found, true = (predicted == index) & named, labels == index
             self.both[name] = self.both.get(name, 0) + int((found & true).sum())
@@ -124,6 +138,12 @@ def ceiling_shares(labels: np.ndarray, concepts: int, grid: tuple[int, int]) -> 
     return torch.nn.functional.adaptive_avg_pool2d(masks[None], grid)
 
 
+def look_alikes(names: tuple[str, ...], seed: int) -> list[str]:
+    """Up to four words that are not in a scene, each like one that is."""
+    absent = [word for group in LIKE if set(group) & set(names) for word in group if word not in names]
+    return np.random.default_rng(seed).permutation(absent)[:4].tolist()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), help="or set COMFYUI_PATH")
@@ -132,7 +152,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="Euler steps from there to the picture")
     parser.add_argument("--first-block", type=int, default=0)
     parser.add_argument("--last-block", type=int, default=-1)
-    parser.add_argument("--objects", action="store_true", help="name only objects, and background")
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument("--objects", action="store_true", help="name only objects, and background")
+    words.add_argument("--look-alikes", action="store_true", help="name what is easily taken for what is there, too")
     parser.add_argument("--tuning", action="store_true", help="scenes to choose rules by, not held-out ones")
     options = parser.parse_args()
     if options.comfyui is None:
@@ -147,8 +169,12 @@ def main() -> None:
         one = scene(first + index)
         if options.objects and not one.objects:
             continue
-        size, names = one.labels.shape, (*one.objects, BACKGROUND) if options.objects else one.names
-        labels = np.where(one.labels > len(one.objects), len(names), one.labels) if options.objects else one.labels
+        size, names, labels = one.labels.shape, one.names, one.labels
+        if options.objects:
+            names = (*one.objects, BACKGROUND)
+            labels = np.where((labels == 0) | (labels > len(one.objects)), len(names), labels)
+        if options.look_alikes:
+            names = (*names, *look_alikes(names, one.seed), BACKGROUND)
         picture = torch.from_numpy(one.image.copy()).float()[None] / 255
         with torch.inference_mode():
             maps = scene_maps(parts, one, names, options)
@@ -170,15 +196,18 @@ def main() -> None:
 
 def print_report(results: dict[tuple[str, str, bool], Agreement], options: argparse.Namespace) -> None:
     which = f"{'tuning' if options.tuning else 'held-out'} scenes{', objects and background' * options.objects}"
+    which += ", absent look-alikes named, too" * options.look_alikes
     print(f"{options.scenes} {which}, noised to {options.noise}, {options.steps} Euler steps, argmax:\n")
-    print("| projection | token pooling | mean IoU | pixel accuracy | refined: mean IoU | pixel accuracy |")
-    print("|---|---|---|---|---|---|")
+    columns = ["mean IoU", "pixel accuracy", *(["stolen"] if options.look_alikes else [])]
+    print(f"| projection | token pooling | {' | '.join(columns)} | refined: {' | '.join(columns)} |")
+    print("|---" * (2 + 2 * len(columns)) + "|")
     for (projection, pooling, refined), plain in sorted(results.items(), key=lambda item: -item[1].mean_iou):
         if refined:
             continue
         name, edges = projection.split(", "), results[projection, pooling, True]
         title = "ceiling of the token grid" if projection == "ceiling" else ", ".join([f"`{name[0]}`", *name[1:]])
-        cells = (title, pooling, *(f"{one:.3f}" for each in (plain, edges) for one in (each.mean_iou, each.accuracy)))
+        parts = ([one.mean_iou, one.accuracy, one.stolen / one.labelled][: len(columns)] for one in (plain, edges))
+        cells = (title, pooling, *(f"{value:.3f}" for part in parts for value in part))
         print(f"| {' | '.join(cells)} |")
     ranked = sorted(results["output", "mean", False].iou.items(), key=lambda item: -item[1])
     print("\n`output`, `mean`, by noun: " + ", ".join(f"{name} {value:.2f}" for name, value in ranked))
