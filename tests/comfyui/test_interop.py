@@ -120,6 +120,9 @@ class Foreign(torch.nn.Module):
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner, self.dtype = [inner], inner.dtype
+        for name in ("in_channels", "ofs_proj_dim"):  # what ComfyUI's CogVideoX asks of its transformer
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.inner[0](*args, **kwargs)
