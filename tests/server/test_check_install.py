@@ -50,6 +50,6 @@ def test_the_report(tmp_path: Path) -> None:
     said = done.stdout.splitlines()
     assert done.returncode == 1, done.stdout + done.stderr
     assert said[0] == said[-1] == "```" and "other packs: broken.py, changing.py" in said
-    for line in ("ok: all 11 nodes", "FAILED: the pack changed the picture", "log: ImportError: no kitchen"):
+    for line in ("ok: all 12 nodes", "FAILED: the pack changed the picture", "log: ImportError: no kitchen"):
         assert any(one.startswith(line) for one in said), done.stdout
     assert str(tmp_path) not in "".join(said[:5])
