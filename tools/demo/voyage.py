@@ -6,7 +6,8 @@ Pictures of one scene, drawn by the generator of the demo model's scenes, in whi
 the outermost places where the model has been shown boats. Each is looked at as Concept Attention from Image does. Mean
 IoU of a picture: of boat, sea and sky, every pixel going to the strongest (edges refined by the picture, as in Concept
 Segmentation), against the exact label map. The film shows the picture, the boat's heat map and what its mask cuts out,
-side by side; it goes to `docs/images/voyage.webp`, or to `--film`.
+side by side; it goes to `docs/images/voyage.webp`, or to `--film`. `--sequence` writes the pictures themselves, for
+Load Image: those that the pack brings along are of `--frames 12`, in `workflows/input/concept_attention_voyage.webp`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def crossing(frames: int, seed: int) -> tuple[Tensor, np.ndarray]:
         rng = np.random.default_rng(seed)  # the same colours in every picture
         canvas = sprites.Canvas(SIZE * scenes.SUPERSAMPLE)
         scenes._draw_sky(canvas, rng, "sky", 3)
-        scenes._draw_ground(canvas, rng, scenes._Band("sea", HORIZON, 1.0), 2, dim=1.0)
+        scenes._draw_ground(canvas, rng, scenes.Band("sea", HORIZON, 1.0), 2, dim=1.0)
         sprites.boat(sprites.Pen(canvas, float(x), FOOT, WIDTH, 1), rng)
         pictures.append(np.asarray(canvas.picture.reduce(scenes.SUPERSAMPLE)))
         half = scenes.SUPERSAMPLE // 2
@@ -55,7 +56,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=scenes.HELD_OUT)
     parser.add_argument("--noise", type=float, default=0.5, help="noise level, 0..1")
     parser.add_argument("--film", type=Path, default=ROOT / "docs" / "images" / "voyage.webp")
+    parser.add_argument("--sequence", type=Path, help="write the pictures here, and do nothing else")
     options = parser.parse_args()
+    if options.sequence is not None:
+        drawn = (crossing(options.frames, options.seed)[0] * 255).round().byte().numpy()
+        first, *others = (Image.fromarray(one) for one in drawn)
+        first.save(options.sequence, save_all=True, append_images=others, duration=125, loop=0, lossless=True, method=6)
+        return
     if options.comfyui is None:
         parser.error("say where ComfyUI is: --comfyui PATH, or set COMFYUI_PATH")
     start_comfyui(options.comfyui)

@@ -15,12 +15,28 @@ CONCEPTS = ("cloud", "sky", "grass")
 THING = "cloud"
 SEED, REDO_SEED = 5, 6
 PIXELS = 256
+VOYAGE = "concept_attention_voyage.webp"
+"""Twelve pictures, by `tools.demo.voyage`; it comes with the pack, too."""
 PICTURE = "concept_attention_scene.png"
 """Made by the demo Flux; the pack brings it along for Load Image (workflows/input)."""
 WIDE, GAP = 260, 16
 """Width of a column, and what lies between two."""
 LOADER = Item("model", "ConceptAttentionDemoModel", size=(WIDE, 0))
 MODEL, CLIP, VAE = ("model", 0), ("model", 1), ("model", 2)
+LOOKED_AT = {
+    "model": MODEL,
+    "clip": CLIP,
+    "vae": VAE,
+    "background": "background",
+    "token_pooling": "mean",
+    "projection": "output",
+    "noise_level": 0.5,
+    "noise_samples": 1,
+    "seed": 0,
+    "guidance": 3.5,
+    "last_block": -1,
+}
+"""How Concept Attention from Image looks at a picture."""
 USING_FLUX = """
 
 To use your own Flux, put its loaders in the place of **Load Demo Flux**: they are in the workflow *Mask things on
@@ -288,22 +304,7 @@ things get more detail, and puts it back through the mask."""
 
 def existing_picture() -> Plan:
     """A picture that is there already: its maps, a mask, inpainting."""
-    found = {
-        "model": MODEL,
-        "clip": CLIP,
-        "vae": VAE,
-        "image": ("picture", 0),
-        "concepts": "\n".join(CONCEPTS),
-        "background": "background",
-        "prompt": SCENE,
-        "token_pooling": "mean",
-        "projection": "output",
-        "noise_level": 0.5,
-        "noise_samples": 1,
-        "seed": 0,
-        "guidance": 3.5,
-        "last_block": -1,
-    }
+    found = {**LOOKED_AT, "image": ("picture", 0), "concepts": "\n".join(CONCEPTS), "prompt": SCENE}
     items = [
         LOADER,
         prompt("negative", "", "No negative prompt"),
@@ -334,6 +335,34 @@ to be seen, which makes better masks. (The demo Flux knows cartoons only; for ph
     return Plan([note(text), *items], rows, GAP)
 
 
+def follow() -> Plan:
+    """A sequence of pictures: the mask of one thing in each, and a video of it."""
+    found = {**LOOKED_AT, "image": ("picture", 0), "concepts": "boat\nsea\nsky", "prompt": "boat, sea, sky"}
+    items = [
+        LOADER,
+        Item("picture", "LoadImage", {"image": VOYAGE}, "Pictures of a boat", (WIDE, 314)),
+        Item("read", "ConceptAttentionFromImage", found, size=(WIDE, 0)),
+        *mask("boat", {"maps": ("read", 0)}, grow=0, blur=0),
+        shown("result", ("mask", 1), "Result", WIDE),
+        Item("video", "CreateVideo", {"images": ("mask", 1), "fps": 8.0}, "As a video", (WIDE, 0)),
+        Item("save", "SaveVideo", {"video": ("video", 0), "filename_prefix": "video/mask"}, size=(WIDE, 420)),
+    ]
+    text = """## A thing on its way
+
+Twelve pictures in which a boat crosses the sea. A batch of pictures is a batch of masks: each follows the boat.
+
+For your own video, put **Load Video** and **Get Video Components** in the place of the pictures; while a video model
+samples, **Apply Concept Attention** does the same (*Mask things on Wan 22*)."""
+    rows = [
+        {
+            "1  Pictures in a row": [["note", "picture", "model"]],
+            "2  Where the boat is, in each": [["read"], ["mask"]],
+            "3  As pictures and as a video": [["result", "video"], ["save"]],
+        }
+    ]
+    return Plan([note(text), *items], rows, GAP)
+
+
 RECIPES = {
     "Replace a thing": inpaint,
     "Replace a thing, soft edge": inpaint_differential,
@@ -342,5 +371,6 @@ RECIPES = {
     "A prompt for one region": regional_prompt,
     "Redo a thing in detail": crop_and_stitch,
     "Find a thing in your picture": existing_picture,
+    "Follow a thing through a video": follow,
 }
 """File names, without their ends, and what makes them."""

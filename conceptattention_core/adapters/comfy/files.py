@@ -75,12 +75,12 @@ def _inside(folder: Path, path: Path) -> bool:
 
 
 def offer_pictures(folder: Path) -> None:
-    """Put a folder's PNG files where Load Image finds them, but in no other file's place.
+    """Put a folder's pictures where Load Image finds them, but in no other file's place.
 
     Where the input folder cannot be written, Load Image says that a picture is missing, and nothing else is lost.
     """
     inputs = Path(folder_paths.get_input_directory())
-    for picture in sorted(folder.glob("*.png")):
+    for picture in sorted(folder.glob("concept_attention_*")):
         if not (inputs / picture.name).exists():
             with contextlib.suppress(OSError):
                 shutil.copyfile(picture, inputs / picture.name)
