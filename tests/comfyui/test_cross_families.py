@@ -219,7 +219,7 @@ def test_from_apply_to_mask_and_heat_map(pack: dict[str, Any], clip: Any) -> Non
     assert torch.equal(latent["samples"], plain["samples"])
     _, _, _, maps = pack["ConceptAttention"].execute(record, latent, **READ).result
     assert maps.family == "SDXL" and maps.projection == "cross_attention" and maps.scores.shape[2:] == (1, 3, 16, 24)
-    mask, preview, presence, _ = pack["ConceptAttentionMask"].execute(**mask_inputs(record, latent)).result
+    mask, preview, presence, *_ = pack["ConceptAttentionMask"].execute(**mask_inputs(record, latent)).result
     assert mask.shape == (1, 256, 384) and preview.shape == (1, 256, 384, 3) and 0 <= presence <= 1
     assert 0 < mask.mean() < 1
     style = {"layout": "pictures", "colors": "heat", "scale": "shared", "alpha": 0.6}
