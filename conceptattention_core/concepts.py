@@ -28,12 +28,15 @@ class Caption:
     text path treats every token by itself. own: rows of `tokens` that are the concept's own pieces: no template, no
     padding, no start or end token.
     position: row of the whole conditioning at which the first own piece stands. length: rows of the whole conditioning.
+    numbers: of models that make their conditioning themselves, of `tokens` and of another tokenizer's piece numbers:
+    those. `own`, `position` and `length` then count them, and not the rows of `tokens`.
     """
 
     tokens: Tensor
     own: tuple[int, ...]
     position: int
     length: int
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ LLM = {
 }
 CLIP = {"hidden_size": WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
 T5 = {"d_model": WIDTH, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 3}
-LLMS = ("qwen25_7b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b", "gemma2_2b", "llama")
+LLMS = ("qwen25_7b", "qwen3_06b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b", "gemma2_2b", "llama")
 OPTIONS = {
     "dtype": torch.float32,
     **{f"{name}_model_config": LLM for name in LLMS},
@@ -178,5 +178,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "wan": lambda: piled("wan", "WanT5Tokenizer", lambda file: file.te()),
     "ltxv": lambda: of("lt", "LTXVT5Tokenizer", lambda file: file.ltxv_te()),
     "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
+    "cosmos": lambda: of("cosmos", "CosmosT5Tokenizer", lambda file: file.te()),
+    "anima": lambda: of("anima", "AnimaTokenizer", lambda file: file.te()),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

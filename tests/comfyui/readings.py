@@ -136,5 +136,7 @@ READINGS = [
     Reading("Wan", "wan", "umt5xxl", PILE, 0, length=512),
     Reading("CogVideoX", "cogvideo", "t5xxl", T5, 0, length=226),
     Reading("LTX-Video", "ltxv", "t5xxl", T5, 0, length=128),
+    Reading("Cosmos-Predict2", "cosmos", "t5xxl", T5, 0, length=512),
+    Reading("Cosmos-Predict2 video", "cosmos", "t5xxl", T5, 0, length=512),
     Reading("Krea 2", "krea2", "qwen3vl_4b", QWEN, 34, dropped=34, behind=5),
 ]

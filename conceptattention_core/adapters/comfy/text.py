@@ -32,7 +32,8 @@ def encode_concepts(
     found, width = captions[0].tokens.shape[-1], family.context_width(transformer_of(model))
     if found != width:
         raise ValueError(_wrong_clip(family, f"encodes text to {found} channels and the model reads {width}"))
-    vectors = [pool_tokens(one.tokens, one.own, pooling) for one in captions]
+    # A model that makes its conditioning itself has no use for a vector from before; it is the caption's, then.
+    vectors = [pool_tokens(one.tokens, range(len(one.tokens)) if one.numbers else one.own, pooling) for one in captions]
     return Concepts(names, background_count, torch.stack(vectors)[None], tuple(captions), pooling)
 
 
@@ -49,7 +50,11 @@ def _encode(clip: Any, names: Sequence[str], family: Family) -> list[Caption]:
     }
     for name in new:
         rows = _encode_alone(clip, tokens[name], encoder)
-        known[state, name] = _caption(rows, own[name], _length(tokens[name], encoder), family)
+        if encoder.numbers:
+            numbers = tuple(_pieces(tokens[name], encoder))
+            known[state, name] = Caption(rows.float().cpu(), own[name], own[name][0], len(numbers), numbers)
+        else:
+            known[state, name] = _caption(rows, own[name], _length(tokens[name], encoder), family)
     return [known[state, name] for name in names]
 
 

@@ -8,11 +8,13 @@ from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 
 from ....scores import Projection
+from .anima import Anima
 from .aura_flow import AuraFlow
 from .base import Family
 from .boogu import Boogu
 from .chroma import Chroma, ChromaRadiance
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
@@ -49,9 +51,12 @@ FAMILIES: tuple[Family, ...] = (
     Boogu(),
     SDXL(),
     StableDiffusion1(),
+    Anima(),
+    CosmosPredict2(),
     Wan(),
     CogVideoX(),
     LTXVideo(),
+    CosmosPredict2Video(),
 )
 
 
