@@ -16,6 +16,7 @@ from .cogvideo import CogVideoX
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
+from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
@@ -51,6 +52,8 @@ FAMILIES: tuple[Family, ...] = (
     StableDiffusion1(),
     Wan(),
     CogVideoX(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
     LTXVideo(),
 )
 
