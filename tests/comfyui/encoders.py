@@ -27,10 +27,12 @@ LLM = {
 }
 CLIP = {"hidden_size": WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
 T5 = {"d_model": WIDTH, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 3}
-LLMS = ("qwen25_7b", "qwen3_06b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b", "gemma2_2b", "llama")
+LLMS = ("qwen3_06b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b", "gemma2_2b")
 OPTIONS = {
     "dtype": torch.float32,
     **{f"{name}_model_config": LLM for name in LLMS},
+    # Hunyuan's conditioning is the third layer from the end, which may not be the first.
+    **{f"{name}_model_config": {**LLM, "num_hidden_layers": 4} for name in ("qwen25_7b", "llama")},
     "mistral3_24b_model_config": {**LLM, "vocab_size": 152064},
     **{f"{name}_model_config": T5 for name in ("t5xxl", "pile_t5xl", "umt5xxl")},
     **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g", "clip_h")},
@@ -148,6 +150,11 @@ def lens() -> Target:
     return of("gpt_oss", "LensTokenizer", lambda file: file.lens_te(), tokenizer_json=json)
 
 
+def qwen_for_hunyuan() -> Callable[..., nn.Module]:
+    """Without the encoder of quoted text, which stands beside it in the model."""
+    return import_module("comfy.text_encoders.hunyuan_image").te(byt5=False)
+
+
 def piled(file: str, tokenizer: str, make: Callable[[Any], Callable[..., nn.Module]]) -> Target:
     return of(file, tokenizer, make, spiece_model=vocabulary("t5_pile_tokenizer/tokenizer.model").read_bytes())
 
@@ -180,5 +187,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
     "cosmos": lambda: of("cosmos", "CosmosT5Tokenizer", lambda file: file.te()),
     "anima": lambda: of("anima", "AnimaTokenizer", lambda file: file.te()),
+    "hunyuan_video": lambda: of("hunyuan_video", "HunyuanVideoTokenizer", lambda file: file.hunyuan_video_clip()),
+    "hunyuan_video15": lambda: of("hunyuan_video", "HunyuanVideo15Tokenizer", lambda _: qwen_for_hunyuan()),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

@@ -88,6 +88,21 @@ CLIP = {
     "7 trees 0": ["7", "trees", "0"],
     LONG: ["tree"] * 60,
 }
+LLAMA = {
+    "lighthouse": ["l", "ighthouse"],
+    "palm tree": ["pal", "mtree"],
+    "(old) lighthouse": ["(old", ")", "l", "ighthouse"],
+    "user": ["user"],
+    "assistant": ["assistant"],
+    "skyscraper": ["sk", "ys", "craper"],
+    "café": ["caf", r"\xe9"],
+    "§": [r"\xa7"],
+    "§ 5": [r"\xa7", "5"],
+    "a §": ["a", r"\xa7"],
+    "0": ["0"],
+    "7 trees 0": ["7", "trees", "0"],
+}
+"""As ComfyUI's tokenizer reads with transformers 5, which loses Llama's spaces, and bytes of other scripts."""
 T5_REFUSES = ("船", "дерево", "§", "sky 日本")
 
 
@@ -135,6 +150,8 @@ READINGS = [
     Reading("Stable Diffusion 1.5", "sd2", "h", CLIP, 1, length=77),
     Reading("Wan", "wan", "umt5xxl", PILE, 0, length=512),
     Reading("CogVideoX", "cogvideo", "t5xxl", T5, 0, length=226),
+    Reading("HunyuanVideo", "hunyuan_video", "llama", LLAMA, 96, dropped=95, behind=1),
+    Reading("HunyuanVideo 1.5", "hunyuan_video15", "qwen25_7b", QWEN, 98, dropped=98, behind=5),
     Reading("LTX-Video", "ltxv", "t5xxl", T5, 0, length=128),
     Reading("Cosmos-Predict2", "cosmos", "t5xxl", T5, 0, length=512),
     Reading("Cosmos-Predict2 video", "cosmos", "t5xxl", T5, 0, length=512),

@@ -18,8 +18,9 @@ from .quantised import quantised_operations
 TINY = (
     *("longcat_image", "flux2_dev", "flux2_klein", "zimage", "krea2", "qwen_image", "qwen_image_edit", "chroma"),
     *("sd3_medium", "sd35_large", "hidream", "aura_flow", "mage_flow", "lens", "joy_image"),
-    *("pixel_dit", "boogu", "cogvideox_1_0", "cogvideox_1_5"),
+    *("pixel_dit", "boogu", "cogvideox_1_0", "cogvideox_1_5", "hunyuan_video", "hunyuan_video15"),
 )
+VIDEOS = ("cogvideox", "hunyuan_video")
 CONCEPTS, STEPS, FRAMES = 3, 2, 3
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +48,8 @@ def prompt(name: str, seed: int, tokens: int) -> list[Any]:
     extra: dict[str, Any] = {"guidance": 3.5}
     if "y" in case.tensors:
         extra["pooled_output"] = randn(1, case.tensors["y"].shape[1], seed=seed + 1)
+    if name == "hunyuan_video15":  # ComfyUI's model asks for one that it does not read
+        extra["pooled_output"] = None
     if "encoder_hidden_states_llama3" in case.tensors:
         llama = case.tensors["encoder_hidden_states_llama3"]
         extra["conditioning_llama3"] = randn(1, llama.shape[1], tokens, llama.shape[3], seed=seed + 2)
@@ -72,6 +75,8 @@ def family_of(core: Any, model: Any) -> Any:
 def sizes(family: Any, base: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """An even latent and one that is no whole number of tokens wide, where a token has several cells."""
     cells = family.patch(base.model.diffusion_model) // 2 or 1
+    if family.name == "HunyuanVideo":  # ComfyUI itself cannot put its odd latents together
+        cells = 2
     return (6 * cells, 8 * cells), (7 * cells, 5 * cells)
 
 
@@ -81,7 +86,7 @@ def sample(name: str, model: Any, batch: int, size: tuple[int, int], negative_to
     from comfy.samplers import sampler_object
 
     latents = model.model.latent_format
-    frames = (FRAMES if name.startswith("cogvideox") else 1,) if latents.latent_dimensions == 3 else ()
+    frames = (FRAMES if name.startswith(VIDEOS) else 1,) if latents.latent_dimensions == 3 else ()
     shape = (batch, latents.latent_channels, *frames, *size)
     sigmas = torch.tensor([0.9, 0.5, 0.0])
     given = prompt(name, 1, 7), prompt(name, 11, negative_tokens), torch.zeros(shape)

@@ -83,8 +83,12 @@ def tiles(model: Any) -> Any:
     model = model.clone()
 
     def wrapper(apply_model: Any, args: dict[str, Any]) -> Tensor:
-        halves = args["input"].chunk(2, dim=-2)
-        return torch.cat([apply_model(half, args["timestep"], **args["c"]) for half in halves], dim=-2)
+        beside = {name: args["c"][name].chunk(2, dim=-2) for name in ("c_concat",) if name in args["c"]}
+        each = [
+            apply_model(half, args["timestep"], **args["c"] | {name: parts[at] for name, parts in beside.items()})
+            for at, half in enumerate(args["input"].chunk(2, dim=-2))
+        ]
+        return torch.cat(each, dim=-2)
 
     model.set_model_unet_function_wrapper(wrapper)
     return model
@@ -120,7 +124,7 @@ class Foreign(torch.nn.Module):
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner, self.dtype = [inner], inner.dtype
-        for name in ("in_channels", "ofs_proj_dim"):  # what ComfyUI's CogVideoX asks of its transformer
+        for name in ("in_channels", "ofs_proj_dim", "img_in"):  # what ComfyUI's models ask of their transformer
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 

@@ -24,11 +24,20 @@ COG |= {"out_channels": 16, "time_embed_dim": 64, "text_embed_dim": encoders.WID
 COG |= {"use_rotary_positional_embeddings": True}
 LTX = {"image_model": "ltxv", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32}
 LTX |= {"num_attention_heads": 2, "caption_channels": encoders.WIDTH, "num_layers": 3}
+HUNYUAN = {"image_model": "hunyuan_video", "hidden_size": 256, "num_heads": 2, "mlp_ratio": 4.0, "theta": 256}
+HUNYUAN |= {"context_in_dim": encoders.WIDTH, "axes_dim": [16, 56, 56], "qkv_bias": True, "depth": 3}
+HUNYUAN |= {"depth_single_blocks": 1, "byt5": False, "meanflow": False, "meanflow_sum": False, "vision_in_dim": None}
+HUNYUAN_1 = {**HUNYUAN, "in_channels": 16, "out_channels": 16, "patch_size": [1, 2, 2], "guidance_embed": True}
+HUNYUAN_1 |= {"vec_in_dim": encoders.WIDTH, "use_cond_type_embedding": False}
+HUNYUAN_15 = {**HUNYUAN, "in_channels": 65, "out_channels": 32, "patch_size": [1, 1, 1], "guidance_embed": False}
+HUNYUAN_15 |= {"vec_in_dim": None, "use_cond_type_embedding": True}
 MODELS = {
     "wan": ("WAN21_T2V", WAN, "wan", "gram"),
     "ltx": ("LTXV", LTX, "ltxv", "cross_attention"),
     "cogvideo": ("CogVideoX_T2V", {**COG, "patch_size_t": None}, "cogvideo", "output"),
     "cogvideo 1.5": ("CogVideoX_T2V", {**COG, "patch_size_t": 2}, "cogvideo", "output"),
+    "hunyuan": ("HunyuanVideo", HUNYUAN_1, "hunyuan_video", "output"),
+    "hunyuan 1.5": ("HunyuanVideo15", HUNYUAN_15, "hunyuan_video15", "output"),
 }
 """ComfyUI's configuration, its settings, the text encoder, and the projection to read."""
 BLOCKS = {"first_block": -65, "last_block": -65, "softmax_temperature": 1.0}
@@ -97,7 +106,9 @@ def test_from_apply_to_every_reader(pack: dict[str, Any], core: Any, clips: Any,
     patched, record = pack["ConceptAttentionApply"].execute(model, clip, "boat, sea", **settings).result
     family = core("adapters.comfy.families").require_family(model)
     assert family.pictures_of_a_frame == model.model.latent_format.temporal_downscale_ratio
-    token, pictures, latent = (32, 17, empty(128, 32)) if name == "ltx" else (16, 9, empty())
+    token, pictures, latent = {"ltx": (32, 17, empty(128, 32)), "hunyuan 1.5": (16, 9, empty(32, 16))}.get(
+        name, (16, 9, empty())
+    )
     given = 0, 3, 3.0, "euler", "simple", *prompts(clip), latent
     latent, plain = (nodes.KSampler().sample(one, *given)[0] for one in (patched, model))
     assert torch.equal(latent["samples"], plain["samples"])
@@ -111,7 +122,8 @@ def test_from_apply_to_every_reader(pack: dict[str, Any], core: Any, clips: Any,
     assert mask.shape == (pictures, *SIZE) and 0 < mask.mean() < 1
     # The first and the last picture are the first and the last frame, by themselves.
     for picture, frame in ((0, 0), (-1, frames - 1)):
-        alone = replace(maps, scores=maps.scores[:, :, :, :, frame], times=())
+        features = None if maps.features is None else maps.features[:, :, :, frame]
+        alone = replace(maps, scores=maps.scores[:, :, :, :, frame], features=features, times=())
         assert torch.equal(masked(pack, alone)[0], mask[picture])
 
     style = {"layout": "pictures", "colors": "heat", "scale": "shared", "alpha": 0.6, **BLOCKS}

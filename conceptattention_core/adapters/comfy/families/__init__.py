@@ -18,6 +18,7 @@ from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
+from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
@@ -55,6 +56,8 @@ FAMILIES: tuple[Family, ...] = (
     CosmosPredict2(),
     Wan(),
     CogVideoX(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
     LTXVideo(),
     CosmosPredict2Video(),
 )
