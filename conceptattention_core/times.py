@@ -10,19 +10,24 @@ from einops import rearrange
 from torch import Tensor
 
 
-def picture_times(latent_frames: int, ratio: int, together: int = 1) -> tuple[float, ...]:
+def picture_times(
+    latent_frames: int, ratio: int, together: int = 1, added: int = 0, alone: bool = True
+) -> tuple[float, ...]:
     """Where each decoded picture lies on the axis of token frames: 0 is the centre of the first, 1 of the second.
 
     A causal video VAE makes ``1 + ratio * (latent_frames - 1)`` pictures: latent frame 0 is picture 0, latent frame j
     covers the `ratio` pictures up to ``ratio * j``. together: latent frames of one token frame; the last one may have
     fewer. A token frame's centre is the middle of the pictures that it covers; before the first centre and behind the
-    last one time stands still.
+    last one time stands still. added: how many of the latent frames, fewer than `together`, stand in front of the
+    video while the model looks at it, and are not decoded. alone: the first latent frame is one picture; else it is
+    `ratio` pictures, as every other.
     """
     starts = range(0, latent_frames, together)
-    first = [max(0, ratio * (frame - 1) + 1) for frame in starts]
-    last = [ratio * min(frame + together - 1, latent_frames - 1) for frame in starts]
+    before = ratio * added + (ratio - 1 if alone else 0)  # pictures that are missing at the beginning
+    first = [max(0, ratio * frame - before) for frame in starts]
+    last = [ratio * min(frame + together, latent_frames) - before - 1 for frame in starts]
     centres = [(one + other) / 2 for one, other in zip(first, last, strict=True)]
-    pictures = np.arange(1 + ratio * (latent_frames - 1))
+    pictures = np.arange(ratio * latent_frames - before)
     return tuple(np.interp(pictures, centres, np.arange(len(centres))).tolist())
 
 

@@ -196,7 +196,34 @@ def longcat(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, 
     return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
 
 
+def cogvideo(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["model"]
+    transformer = diffusers.CogVideoXTransformer3DModel(**sizes)
+    parts = {".blocks.": ".transformer_blocks.", ".attn_out.": ".attn1.to_out.0.", "_linear_": ".linear_"}
+    parts |= {f".{name}.": f".attn1.to_{name}." for name in "qkv"}
+    parts |= {f".norm_{name}.": f".attn1.norm_{name}." for name in "qk"}
+    parts |= {".ff_proj.": ".ff.net.0.proj.", ".ff_out.": ".ff.net.2."}
+    state = {f".{name}": value for name, value in state.items()}
+    for ours, theirs in parts.items():
+        state = {name.replace(ours, theirs): value for name, value in state.items()}
+    transformer.load_state_dict({name[1:]: value for name, value in state.items()})
+    video, together = case.x.transpose(1, 2), sizes["patch_size_t"] or 1
+    count, (h, w) = video.shape[1], (video.shape[3] // 2, video.shape[4] // 2)
+    video = torch.cat((video, video[:, : -count % together]), dim=1)  # as ComfyUI fills the last token
+    # The pipeline counts 1.0's places in tokens, ComfyUI in 1.875 of them.
+    places = case.model().diffusion_model._get_rotary_emb(h, w, video.shape[1] // together, video.device)
+    inputs = {
+        "hidden_states": video,
+        "encoder_hidden_states": case.tensors["context"],
+        "timestep": torch.full((len(video),), case.config["timestep"]),
+        "image_rotary_emb": places,
+    }
+    return transformer, inputs, lambda made: made[:, :count].transpose(1, 2)
+
+
 BUILDERS = {
+    "cogvideox_1_0": cogvideo,
+    "cogvideox_1_5": cogvideo,
     "SD3": sd3,
     "Chroma": chroma,
     "Flux2": flux2,
@@ -217,7 +244,7 @@ def record(family: Family, transformer: Any, inputs: Inputs, concepts: Any) -> t
     recorders = []
 
     def choose(evaluation: Any) -> Recorder:
-        frame = family.frame(evaluation.grid)
+        frame = family.frame(evaluation.grid, evaluation.times)
         recorders.append(Recorder(concepts, "output", evaluation.batch, frame, (0.0, 1.0)))
         return recorders[0]
 
@@ -246,9 +273,13 @@ def test_oracle(name: str) -> None:
         assert_close(as_latent(made), expected["velocity"], atol=5e-5, rtol=0)
     elif as_latent is not None:
         assert_close(case.x - case.config["sigma"] * as_latent(made), expected["denoised"], atol=5e-5, rtol=0)
-    assert maps.family == family.name and maps.sigmas[0] == pytest.approx(case.config.get("sigma", 0.75))
+    level = case.config.get("sigma", case.config.get("timestep", 0) / (1000 if family.video else 1))
+    assert maps.family == family.name and maps.sigmas[0] == pytest.approx(level)
     assert_close(maps.scores[0].flatten(3), expected["scores"], atol=5e-4, rtol=0)
-    shares = maps.saliency(0, -1, 1 / maps.temperature).flatten(2)
+    if maps.times:  # the oracle knows token frames
+        maps = replace(maps, times=tuple(range(maps.scores.shape[4])))
+    shares = maps.saliency(0, -1, 1 / maps.temperature)
+    shares = rearrange(shares, "(b p) c h w -> b c (p h w)", b=maps.scores.shape[2])
     assert_close(shares, expected["saliency"].flatten(2), atol=1e-5, rtol=0)
 
 
@@ -389,6 +420,7 @@ def test_every_family_has_a_case() -> None:
     if "CONCEPT_GOLDEN_DIR" in os.environ:
         pytest.skip("other cases than this repository's")
     own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
+    own |= {"cogvideox_1_0": "CogVideoX", "cogvideox_1_5": "CogVideoX"}
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FILES[name]["family"], FILES[name]["family"]) for name in KNOWN}
     assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", "Lumina 2", *checked}

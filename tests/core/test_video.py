@@ -67,10 +67,20 @@ def test_the_boat_is_where_it_was(latent_frames: int, ratio: int, together: int)
 
 @pytest.mark.parametrize(
     ("video", "centres"),
-    [((3, 4, 1), (0, 2.5, 6.5)), ((3, 8, 1), (0, 4.5, 12.5)), ((4, 4, 2), (2, 8.5)), ((3, 4, 2), (2, 6.5))],
+    [
+        ((3, 4, 1), (0, 2.5, 6.5)),
+        ((3, 8, 1), (0, 4.5, 12.5)),
+        ((4, 4, 2), (2, 8.5)),
+        ((3, 4, 2), (2, 6.5)),
+        ((4, 4, 2, 1), (0, 4.5)),
+        ((4, 4, 2, 0, False), (3.5, 11.5)),
+    ],
 )
-def test_a_latent_frame_lies_in_the_middle_of_its_pictures(video: tuple[int, int, int], centres: list[float]) -> None:
-    """Latent frame j covers the `ratio` pictures up to ``ratio * j``; a token of two covers those of both."""
+def test_a_latent_frame_lies_in_the_middle_of_its_pictures(video: tuple[int, ...], centres: list[float]) -> None:
+    """Latent frame j covers the `ratio` pictures up to ``ratio * j``; a token of two covers those of both.
+
+    A latent frame that was put in front of the others is no picture's.
+    """
     for picture, time in enumerate(picture_times(*video)):
         at = min(max(picture, centres[0]), centres[-1])
         before = max(frame for frame, centre in enumerate(centres) if centre <= at)

@@ -265,7 +265,34 @@ def lumina2(kind: str) -> Any:
     return pipe
 
 
+def cogvideox(kind: str, **sizes: Any) -> Any:
+    """1.5 by patch_size_t=2; 2B, whose places are added to its tokens, by use_rotary_positional_embeddings=False."""
+    given = {"CogVideoXImageToVideoPipeline": 8, "CogVideoXFunControlPipeline": 8}.get(kind, 4)
+    places = {"use_rotary_positional_embeddings": True, "sample_height": 8, "sample_width": 8, "sample_frames": 9}
+    transformer = diffusers.CogVideoXTransformer3DModel(
+        in_channels=given,
+        out_channels=4,
+        time_embed_dim=16,
+        text_embed_dim=32,
+        num_layers=3,
+        **{**HEADS, **places, **sizes},
+    )
+    coder = diffusers.AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    ).eval()
+    texts = {"tokenizer": tokenizer(), "text_encoder": t5()}
+    steps = diffusers.CogVideoXDDIMScheduler()
+    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=coder, scheduler=steps, **texts)
+
+
 MAKERS = {
+    "CogVideoX": cogvideox,
     "Lumina2": lumina2,
     "LongCat": longcat,
     "Ovis": ovis,

@@ -49,7 +49,7 @@ CFG: dict[str, dict[str, Any]] = {
     "Lumina2Pipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"CogVideoX": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
@@ -77,7 +77,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...] = (0,), **settings: Any) -> Any:
-    """Call a pipeline, small and quick: its pictures as ``(B, H, W, 3)``. seeds: one a picture."""
+    """Call a pipeline, small and quick: its pictures as ``(B, [F,] H, W, 3)``. seeds: one a picture."""
     prefix = next((name for name in NONE if type(pipe).__name__.startswith(name)), None)
     call = {
         "prompt": prompt,
@@ -95,7 +95,8 @@ def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...
     if "LongCat" in type(pipe).__name__:
         call["enable_prompt_rewrite"] = False  # by its text encoder, which would have to be a real one
     torch.manual_seed(0)  # some pipelines draw from it what their VAE makes of a control picture
-    return pipe(**taken(pipe.__call__, call)).images
+    made = pipe(**taken(pipe.__call__, call))
+    return made.frames if hasattr(made, "frames") else made.images
 
 
 def taken(function: Any, settings: dict[str, Any]) -> dict[str, Any]:

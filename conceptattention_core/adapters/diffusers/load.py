@@ -29,7 +29,8 @@ def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = N
     model: "demo", a folder, or a hub name such as "black-forest-labs/FLUX.1-schnell". device: "cuda", "cuda:1", "mps"
     or "cpu"; by default the best that there is, and the CPU for the demo. dtype: bfloat16 by default, float32 on the
     CPU and for the demo. offload: keep only the part that works on the device (needs accelerate).
-    Raises OSError where there is no such model, and ValueError, before anything is loaded, for one of no known family.
+    Raises OSError where there is no such model, and ValueError, before anything is loaded, for one of no known family,
+    and for one that makes videos.
     """
     device = device or default_device(model)
     if model == DEMO:
@@ -40,7 +41,13 @@ def load_pipeline(model: str, device: str | None = None, dtype: Dtype | None = N
         chosen = dtype or ("float32" if device == "cpu" else "bfloat16")
         index: Any = DiffusionPipeline.load_config(model)
         kind = index["_class_name"]
-        plain = getattr(diffusers, family_of_pipeline(kind).loaded_as(kind))
+        family = family_of_pipeline(kind)
+        if family.video:
+            raise ValueError(
+                f"{family.name} makes videos, and this looks at pictures. Record a video from Python, "
+                "`with ConceptAttention(pipe, ...)`; docs/api.md has an example."
+            )
+        plain = getattr(diffusers, family.loaded_as(kind))
         pipe = plain.from_pretrained(model, torch_dtype=getattr(torch, chosen))
     if offload:
         pipe.enable_model_cpu_offload(device=device)

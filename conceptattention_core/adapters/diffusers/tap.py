@@ -166,6 +166,7 @@ class Pass:
             self._keys = by_heads(key, shared)
 
         def on_normalised(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            output = output.clone() if self._family.rotates_in_place else output
             self._keys = output if heads_first else output.transpose(1, 2)
 
         def on_values(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:

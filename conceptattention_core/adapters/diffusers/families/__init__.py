@@ -9,6 +9,7 @@ from torch import nn
 
 from .base import Family
 from .chroma import Chroma
+from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
 from .krea2 import Krea2
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     LongCat(),
     Ovis(),
+    CogVideoX(),
 )
 
 

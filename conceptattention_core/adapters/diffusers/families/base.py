@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,8 @@ from ....stream import TextBlock
 class Evaluation:
     """What one call of the transformer says about itself before it runs.
 
-    sigma: noise level, 1 = pure noise; batch: number of pictures; grid: ``(h, w)`` tokens of the picture.
+    sigma: noise level, 1 = pure noise; batch: number of pictures; grid: ``(h, w)`` tokens of the picture, of a video
+    ``(frames, h, w)``. times: of a video, where its decoded pictures lie on the axis of frames (see `times.py`).
     rows: those of the call's batch that belong to the prompt, where the negative prompt shares it.
     start: where the picture's own tokens begin in the sequence that a block's `to_k` sees. starts: the same for each of
     the `batch` pictures, where they differ.
@@ -28,22 +30,23 @@ class Evaluation:
 
     sigma: float
     batch: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     rows: slice = field(default_factory=lambda: slice(None))
     start: int = 0
     starts: tuple[int, ...] = ()
+    times: tuple[float, ...] = ()
 
     @property
     def image(self) -> slice:
         """The picture's own tokens in that sequence."""
-        return slice(self.start, self.start + self.grid[0] * self.grid[1])
+        return slice(self.start, self.start + math.prod(self.grid))
 
     def take(self, part: Tensor) -> Tensor:
         """The prompt's rows, of each the picture's own tokens: ``(all rows, ..., tokens, d)`` -> ``(B, ..., N, d)``."""
         part = part[self.rows]
         if not self.starts:
             return part[..., self.image, :]
-        count = self.grid[0] * self.grid[1]
+        count = math.prod(self.grid)
         return torch.stack([one[..., at : at + count, :] for one, at in zip(part, self.starts, strict=True)])
 
 
@@ -77,7 +80,8 @@ class Family:
     weights; else maps choose their own blocks. block_name: what people call a block.
     max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
-    heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. input_layer: what the picture enters by.
+    heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. rotates_in_place: what `norm_k` gives out is
+    rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
     patch: latent cells per token, each way, of what `latent` makes.
     prompt_argument: the forward's name for the prompt's tokens.
     steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
@@ -93,6 +97,8 @@ class Family:
     max_sequence_length: int = 512
     captions: bool = False
     heads_first: bool = False
+    rotates_in_place: bool = False
+    video: bool = False
     input_layer: str = "x_embedder"
     patch: int = 2
     prompt_argument: str = "encoder_hidden_states"
@@ -183,15 +189,16 @@ class Family:
         """A pipeline call's arguments for distilled guidance, and real guidance against an empty prompt (1: none)."""
         return {"guidance_scale": cfg}
 
-    def frame(self, grid: tuple[int, int]) -> Frame:
-        """What maps of this grid are like."""
-        size = (TOKEN_PIXELS * grid[0], TOKEN_PIXELS * grid[1])
+    def frame(self, grid: tuple[int, ...], times: tuple[float, ...] = ()) -> Frame:
+        """What maps of this grid are like. grid, times: as an `Evaluation` says them."""
+        size = (TOKEN_PIXELS * grid[-2], TOKEN_PIXELS * grid[-1])
         return Frame(
             grid=grid,
             image_size=size,
             family=self.name,
             default_blocks=self.default_blocks,
             temperature=self.temperature,
+            times=times,
             reading="paper" if self.measured else "auto",
         )
 
