@@ -187,5 +187,6 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
     "hunyuan_video": lambda: of("hunyuan_video", "HunyuanVideoTokenizer", lambda file: file.hunyuan_video_clip()),
     "hunyuan_video15": lambda: of("hunyuan_video", "HunyuanVideo15Tokenizer", lambda _: qwen_for_hunyuan()),
+    "hunyuan_image": lambda: of("hunyuan_image", "HunyuanImageTokenizer", lambda file: file.te(byt5=False)),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }
