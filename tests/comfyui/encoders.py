@@ -189,5 +189,6 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "anima": lambda: of("anima", "AnimaTokenizer", lambda file: file.te()),
     "hunyuan_video": lambda: of("hunyuan_video", "HunyuanVideoTokenizer", lambda file: file.hunyuan_video_clip()),
     "hunyuan_video15": lambda: of("hunyuan_video", "HunyuanVideo15Tokenizer", lambda _: qwen_for_hunyuan()),
+    "hunyuan_image": lambda: of("hunyuan_image", "HunyuanImageTokenizer", lambda file: file.te(byt5=False)),
     "sd2": lambda: of("sd2_clip", "SD2Tokenizer", lambda file: file.SD2ClipModel),
 }

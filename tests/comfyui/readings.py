@@ -150,6 +150,7 @@ READINGS = [
     Reading("Stable Diffusion 1.5", "sd2", "h", CLIP, 1, length=77),
     Reading("Wan", "wan", "umt5xxl", PILE, 0, length=512),
     Reading("CogVideoX", "cogvideo", "t5xxl", T5, 0, length=226),
+    Reading("HunyuanImage 2.1", "hunyuan_image", "qwen25_7b", QWEN, 34, dropped=34, behind=1),
     Reading("HunyuanVideo", "hunyuan_video", "llama", LLAMA, 96, dropped=95, behind=1),
     Reading("HunyuanVideo 1.5", "hunyuan_video15", "qwen25_7b", QWEN, 98, dropped=98, behind=5),
     Reading("LTX-Video", "ltxv", "t5xxl", T5, 0, length=128),

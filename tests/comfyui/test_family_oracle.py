@@ -53,6 +53,11 @@ NERF |= {"nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max
 NERF |= {"nerf_final_head_type": "conv", "nerf_embedder_dtype": torch.float32, "use_x0": False}
 GUIDANCE = {"guidance": torch.tensor([0.0])}
 RADIANCE = {"channels": 3, "size": (48, 64), "extra": GUIDANCE}
+HUNYUAN = {"image_model": "hunyuan_video", "in_channels": 64, "out_channels": 64, "patch_size": [1, 1], "depth": 3}
+HUNYUAN |= {"depth_single_blocks": 2, "context_in_dim": 32, "hidden_size": 256, "num_heads": 2, "mlp_ratio": 4.0}
+HUNYUAN |= {"axes_dim": [64, 64], "theta": 256, "qkv_bias": True, "vec_in_dim": None, "guidance_embed": True}
+HUNYUAN |= {"byt5": False, "use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False}
+HUNYUAN_GIVEN = {"channels": 64, "extra": {"guidance": torch.tensor([6.0])}}
 
 MODELS = {
     "ovis": Given("Flux", {**FLUX, "yak_mlp": True, "txt_norm": True, "txt_ids_dims": [1, 2]}, 32),
@@ -63,6 +68,8 @@ MODELS = {
     ),
     "chroma": Given("Chroma", {**PLAIN, **CHROMA, "image_model": "chroma", "in_channels": 64, "out_channels": 64}, 32,
                     extra=GUIDANCE),
+    "hunyuan_image": Given("HunyuanImage21", {**HUNYUAN, "meanflow": False}, 32, **HUNYUAN_GIVEN),
+    "hunyuan_image_distilled": Given("HunyuanImage21", {**HUNYUAN, "meanflow": True}, 32, **HUNYUAN_GIVEN),
 }  # fmt: skip
 
 
@@ -109,6 +116,7 @@ class MaskedAttention:
 
     def whole(self) -> int:
         patch = self.given.unet["patch_size"]
+        patch = patch[-1] if isinstance(patch, list) else patch
         return self.text + (self.given.size[0] // patch) * (self.given.size[1] // patch)
 
 
@@ -140,7 +148,8 @@ def evaluate(model: Any, given: Given, context: Tensor, override: Any = None) ->
     try:
         guider = CFGGuider(model)
         guider.inner_set_conds({"positive": [[context, {}]]})
-        latent = guider.sample(torch.zeros_like(x), torch.zeros_like(x), KSAMPLER(once), torch.tensor([SIGMA, 0.0]))
+        empty, sigmas = torch.zeros_like(x), torch.tensor([SIGMA, 0.25, 0.0])
+        latent = guider.sample(empty, empty.clone(), KSAMPLER(once), sigmas)
     finally:
         del model.model.extra_conds
     return latent, made[0]
@@ -157,15 +166,27 @@ def tiny(name: str) -> Any:
     return ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
 
 
+def apart(refiner: Any) -> Any:
+    """Hunyuan's refiner, which looks at the mean of all it is given: the prompt and each caption by themselves."""
+    whole, parts = refiner.forward, [PROMPT, *[CAPTION] * CONCEPTS]
+    return lambda text, *args, **options: torch.cat(
+        [whole(part, *args, **options) for part in text.split(parts, dim=1)], dim=1
+    )
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_family(core: Any, name: str) -> None:
+def test_family(core: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given, model = MODELS[name], tiny(name)
     prompt, captions = randn(1, PROMPT, given.width, seed=1), randn(CONCEPTS, CAPTION, given.width, seed=2)
 
     rows = rearrange(captions, "c t w -> 1 (c t) w")
     oracle = MaskedAttention(given, PROMPT + CONCEPTS * CAPTION)
     parts = (rows, prompt) if given.first else (prompt, rows)
-    _, seen = evaluate(model, given, torch.cat(parts, dim=1), oracle)
+    with monkeypatch.context() as patch:
+        if given.config == "HunyuanImage21":
+            refiner = model.model.diffusion_model.txt_in
+            patch.setattr(refiner, "forward", apart(refiner))
+        _, seen = evaluate(model, given, torch.cat(parts, dim=1), oracle)
     concept, image = (torch.stack(part) for part in zip(*oracle.kept[: given.joint], strict=True))
     expected = torch.einsum("l b c d, l b n d -> l b c n", concept, image).float()
 

@@ -18,7 +18,7 @@ from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1, LongCat, Ovis
 from .flux2 import Flux2
 from .hidream import HiDream
-from .hunyuan import HunyuanVideo, HunyuanVideo15
+from .hunyuan import HunyuanImage21, HunyuanVideo, HunyuanVideo15
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
@@ -50,6 +50,7 @@ FAMILIES: tuple[Family, ...] = (
     JoyImage(),
     PixelDiT(),
     Boogu(),
+    HunyuanImage21(),
     SDXL(),
     StableDiffusion1(),
     Anima(),

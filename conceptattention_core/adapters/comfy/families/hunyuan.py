@@ -1,9 +1,10 @@
-"""HunyuanVideo and HunyuanVideo 1.5: FLUX.1's double blocks, and a text path that reads the timestep."""
+"""HunyuanVideo, HunyuanVideo 1.5 and HunyuanImage 2.1: FLUX.1's double blocks, a text path that reads the timestep."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy.ldm.flux.layers import timestep_embedding
 from comfy.model_base import BaseModel
 from torch import Tensor
@@ -55,6 +56,10 @@ class HunyuanFamily(FluxFamily):
         """
         dit = call.dit
         vec = dit.time_in(timestep_embedding(call.timestep(), 256, time_factor=1.0).to(call.dtype))
+        following = next_sigma(call)
+        if following is not None:
+            vec = vec + dit.time_r_in(timestep_embedding(following, 256).to(call.dtype))
+            vec = vec if dit.params.meanflow_sum else vec / 2
         if dit.vector_in is not None:
             vec = vec + dit.vector_in(vec.new_zeros(len(vec), dit.params.vec_in_dim))
         guidance = call.cond("guidance")
@@ -64,6 +69,18 @@ class HunyuanFamily(FluxFamily):
 
     def own_places(self, call: Call, concepts: Concepts) -> Rotate:
         return lambda query, key: (query, key)  # text has none
+
+
+def next_sigma(call: Call) -> Tensor | None:
+    """``(1,)``: the noise level that the step goes to, which distilled models (MeanFlow) read; else None.
+
+    As ComfyUI's own forward, which goes without it between two levels of the schedule.
+    """
+    if call.dit.time_r_in is None or call.conds.get("disable_time_r", False):
+        return None
+    schedule = call.options["sample_sigmas"]
+    (at,) = torch.where(call.options["sigmas"][0] == schedule)
+    return schedule[at[0] + 1][None].to(call.device, torch.float32) if len(at) else None
 
 
 class HunyuanVideo(HunyuanFamily):
@@ -116,3 +133,33 @@ class HunyuanVideo15(HunyuanFamily):
 
     def why_not_for_pictures(self, model: BaseModel, dit: Any) -> str:
         return ""  # where no picture is given to begin with, it reads an empty one
+
+
+class HunyuanImage21(HunyuanFamily):
+    name = "HunyuanImage 2.1"
+    models = "HunyuanImage 2.1, and distilled"
+    text = TextEncoder(
+        ("qwen25_7b",),
+        "DualCLIPLoader with type 'hunyuan_image', with a Qwen2.5-VL 7B and a ByT5 file",
+        template_pieces,
+        beside=frozenset({"byt5"}),
+        causal=True,
+    )
+    frames = False
+    video = False
+    pictures_of_a_frame = 1
+    vae = "HunyuanImage 2.1's VAE (Load VAE with hunyuan_image_2.1_vae)"
+
+    def latent_frames(self, dit: Any) -> int:
+        return 1
+
+    def owns(self, model: BaseModel, dit: Any) -> bool:
+        # Its refiner has another picture beside its own, and was never checked.
+        return (
+            is_a(dit, DIT)
+            and is_a(model, f"{MODELS}.HunyuanImage21")
+            and not is_a(model, f"{MODELS}.HunyuanImage21Refiner")
+        )
+
+    def why_not_for_pictures(self, model: BaseModel, dit: Any) -> str:
+        return ""
