@@ -95,6 +95,16 @@ def test_several_videos_are_each_their_own() -> None:
         assert_close(both[9 * at + 4].raw.saliency(), alone[4].raw.saliency(), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_guidance_that_moves_is_one_run(dynamic: bool) -> None:
+    """At timesteps 300 and 100 of 100 steps it is exactly 1; without guidance it always is."""
+    pipe = make("CogVideoXPipeline")
+    prompts = ["a cat on the sofa", "a dragon on the rock"]
+    settings = {"guidance_scale": 3.0 if dynamic else 1.0, "use_dynamic_cfg": dynamic, "output_type": "latent"}
+    maps = record(pipe, prompts, seeds=(1, 1), num_frames=1, num_inference_steps=100, **settings).raw
+    assert maps.scores.shape[2] == 2 and maps.sigmas[0] == pytest.approx(0.99) and maps.sigmas[-1] < 0.02
+
+
 def test_a_concept_is_its_own_pieces() -> None:
     pipe = make("CogVideoXPipeline")
     caption = require_family(pipe).caption(pipe, "light house", 24)

@@ -50,7 +50,7 @@ class CogVideoX(Family):
     def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
         count, frames, _, height, width = given["hidden_states"].shape
         # The negative prompt's half of the batch comes first.
-        rows = slice(count // 2 if pipe is not None and pipe.guidance_scale > 1 else 0, count)
+        rows = slice(count // 2 if pipe is not None and guided(given, pipe) else 0, count)
         h, w = height // self.patch, width // self.patch
         places = given.get("image_rotary_emb")  # a place for each token; 1.0's 2B has none, and a token for each frame
         together = 1 if places is None else frames * h * w // len(places[0])
@@ -93,6 +93,17 @@ class CogVideoX(Family):
             "CogVideoX makes videos, and `encode` looks at pictures. Record a video while the pipeline makes it: "
             "`with ConceptAttention(pipe, ...)`."
         )
+
+
+def guided(given: dict[str, Any], pipe: Any) -> bool:
+    """Whether a call's batch holds the negative prompt, too, beside the same videos.
+
+    `use_dynamic_cfg` moves the pipeline's guidance scale behind each call, now and then to exactly 1, and the batch
+    keeps its halves. Without guidance, the videos of several prompts differ from the second call on.
+    """
+    first, other = given["hidden_states"].tensor_split(2)
+    late = float(torch.as_tensor(given["timestep"]).flatten()[0]) < float(pipe.scheduler.timesteps[0])
+    return pipe.guidance_scale > 1 or (pipe.guidance_scale == 1 and late and torch.equal(first, other))
 
 
 def text_stream(block: Any, time: Tensor) -> ModulatedBlock:
