@@ -22,6 +22,7 @@ from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
 from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina import Lumina2, ZImage
 from .mage_flow import MageFlow
 from .pixel_dit import PixelDiT
@@ -56,6 +57,7 @@ FAMILIES: tuple[Family, ...] = (
     Wan(),
     CogVideoX(),
     LTXVideo(),
+    LTX2(),
     CosmosPredict2Video(),
 )
 
