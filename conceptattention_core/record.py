@@ -204,8 +204,11 @@ class RunStore:
     def find(self, samples: Tensor) -> ConceptAttentionMaps:
         """The maps of the run that made this latent, told by its values; of a run in several parts, those of all.
 
-        samples: ``(batch, channels, ...)``. Raises ValueError, saying what to connect, where no run made it.
+        samples: ``(batch, channels, ...)``, or a nested tensor whose first is that: a video with its sound.
+        Raises ValueError, saying what to connect, where no run made it.
         """
+        if samples.is_nested:
+            samples = samples.unbind()[0]
         parts = self._parts(samples.cpu())
         if parts:
             recorded = [run.maps for run in parts if run.maps is not None]

@@ -1,7 +1,8 @@
 """ComfyUI's own text encoder of each family, with its own tokenizer: three small layers with random weights.
 
-Qwen's, T5's, CLIP's and Llama's vocabularies come with ComfyUI. Mistral's (FLUX.2 dev), Gemma's (Lumina 2, PixelDiT),
-UMT5's (Wan) and GPT-OSS's (Lens) come with checkpoints: for those, ComfyUI's classes are given Qwen's or Pile-T5's.
+Qwen's, T5's, CLIP's and Llama's vocabularies come with ComfyUI. Mistral's (FLUX.2 dev), Gemma's (Lumina 2, PixelDiT,
+LTX-2), UMT5's (Wan) and GPT-OSS's (Lens) come with checkpoints: for those, ComfyUI's classes are given Qwen's or
+Pile-T5's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ LLM = {
 }
 CLIP = {"hidden_size": WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
 T5 = {"d_model": WIDTH, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 3}
-LLMS = ("qwen3_06b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b", "gemma2_2b")
+LLMS = (
+    *("qwen3_06b", "qwen3_2b", "qwen3_4b", "qwen3_8b", "qwen3vl_4b", "qwen3vl_8b"),
+    *("gemma2_2b", "gemma3_12b"),
+)
 OPTIONS = {
     "dtype": torch.float32,
     **{f"{name}_model_config": LLM for name in LLMS},
@@ -126,6 +130,19 @@ def tapped(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return build
 
 
+def projected(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """An encoder that projects all of its layers beside each other: here the three and what goes in, not 49 of 3840."""
+
+    def build(**arguments: Any) -> nn.Module:
+        options = {**arguments.pop("model_options"), "_model_config": LLM}  # this encoder is told no name
+        model = make(**arguments, model_options=options)
+        model.gemma3_12b.transformer.vision_model = Blind()
+        model.text_embedding_projection = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        return model
+
+    return build
+
+
 def mistral() -> Target:
     """FLUX.2 dev. ComfyUI's loader of Mistral's vocabulary does not run with transformers 5.24."""
     from comfy.sd1_clip import SDTokenizer
@@ -184,6 +201,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "sd1": lambda: of("sd1_clip", "SD1Tokenizer", lambda file: file.SD1ClipModel, "comfy"),
     "wan": lambda: piled("wan", "WanT5Tokenizer", lambda file: file.te()),
     "ltxv": lambda: of("lt", "LTXVT5Tokenizer", lambda file: file.ltxv_te()),
+    "ltxav": lambda: piled("lt", "LTXAVGemmaTokenizer", lambda file: projected(file.ltxav_te())),
     "cogvideo": lambda: of("cogvideo", "CogVideoXTokenizer", lambda file: file.cogvideo_te()),
     "cosmos": lambda: of("cosmos", "CosmosT5Tokenizer", lambda file: file.te()),
     "anima": lambda: of("anima", "AnimaTokenizer", lambda file: file.te()),

@@ -48,9 +48,8 @@ class CrossTap(Tap):
             return None
         if self.tokens is None:
             self.tokens = self.family.tokens(self.call, self.recorder.concepts)
-        keys, values = (
-            one.expand(self.call.count, -1, -1) for one in self.family.read(self.call.dit, place, self.tokens)
-        )
+        read = self.family.read(self.call, place, self.tokens, named.get("transformer_options") or {})
+        keys, values = (one.expand(self.call.count, -1, -1) for one in read)
         queries = _merged(named["q"], named)
         asked = queries[self.call.rows][:, self.image(queries.shape[1])]
         self.passing.ask(place, asked, keys, values, int(named["heads"]))

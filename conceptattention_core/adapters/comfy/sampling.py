@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
+import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
@@ -94,8 +95,9 @@ class SamplingRecorder:
         guider = executor.class_obj
         patcher = guider.model_patcher
         recorder, problem = None, ""
+        shapes = kwargs.get("latent_shapes") or [noise.shape]  # a video with sound is sampled in one flat piece
         try:
-            recorder = self.recorder_for(patcher, tuple(noise.shape))
+            recorder = self.recorder_for(patcher, tuple(shapes[0]))
         except Exception as error:
             problem = told(error)
         if recorder is not None:
@@ -119,7 +121,8 @@ class SamplingRecorder:
         process_latent_out = patcher.model.process_latent_out
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, keep_denoised, *args, **kwargs)
         # SamplerCustomAdvanced hands out the last denoised estimate as well; either identifies the run.
-        latents = (samples.cpu(), *(process_latent_out(x0.cpu()) for x0 in denoised))
+        made = (samples.cpu(), *(process_latent_out(x0.cpu()) for x0 in denoised))
+        latents = tuple(comfy.utils.unpack_latents(one, shapes)[0] for one in made)
         context = get_executing_context()
         group = context.prompt_id if context else ""
         if recorder is None:
@@ -128,7 +131,8 @@ class SamplingRecorder:
             run = recorder.finish(latents, group)
         # A sampler that adds no noise goes on where another has stopped.
         goes_on = latent_image is not None and not noise.any()
-        self.runs.publish(replace(run, continues=latent_image.cpu() if goes_on else None))
+        begun = comfy.utils.unpack_latents(latent_image.cpu(), shapes)[0] if goes_on else None
+        self.runs.publish(replace(run, continues=begun))
         return samples
 
     def recorder_for(self, patcher: Any, shape: tuple[int, ...]) -> Recorder | None:

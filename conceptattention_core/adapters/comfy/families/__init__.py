@@ -23,6 +23,7 @@ from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lens import Lens
 from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina import Lumina2, ZImage
 from .mage_flow import MageFlow
 from .pixel_dit import PixelDiT
@@ -60,6 +61,7 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideo(),
     HunyuanVideo15(),
     LTXVideo(),
+    LTX2(),
     CosmosPredict2Video(),
 )
 

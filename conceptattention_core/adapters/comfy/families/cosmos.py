@@ -38,8 +38,8 @@ class CosmosPredict2(CrossFamily):
     def tokens(self, call: Call, concepts: Concepts) -> Tensor:
         return placed(concepts.embeddings, call)
 
-    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        attention = dit.blocks[place[0]].cross_attn
+    def read(self, call: Call, place: Place, tokens: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        attention = call.dit.blocks[place[0]].cross_attn
         keys = rearrange(attention.k_proj(tokens), "b c (h d) -> b c h d", h=attention.n_heads)
         return rearrange(attention.k_norm(keys), "b c h d -> b c (h d)"), attention.v_proj(tokens)
 

@@ -46,10 +46,11 @@ class CrossFamily(Family):
         """Image tokens alone are in question here: the prompt's stand in no sequence with them."""
         return Layout(0, count)
 
-    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a text attention, ``(1, C, H*d)`` each, for concepts ``(1, C, D)`` behind the text path.
+    def read(self, call: Call, place: Place, tokens: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text attention, ``(1 or B, C, H*d)``, for concepts ``(1, C, D)`` behind the text path.
 
-        Keys normalised as the model's own are. Each module casts and loads its weights itself.
+        options: those of the attention call. Keys normalised as the model's own are. Each module casts and loads its
+        weights itself.
         """
         raise NotImplementedError
 

@@ -58,16 +58,20 @@ class LTXVideo(CrossFamily):
         numbered = {name: _numbered(name[1], blocks.get(name)) for name in names}
         return {**options, "patches_replace": {**others, "dit": {**blocks, **numbered}}}
 
-    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        attention = dit.transformer_blocks[place[0]].attn2
+    def read(self, call: Call, place: Place, tokens: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        attention = call.dit.transformer_blocks[place[0]].attn2
         return attention.k_norm(attention.to_k(tokens)), attention.to_v(tokens)
 
 
 def _numbered(index: int, inner: Any) -> Any:
-    """A block replacement that runs the block, or what another node has put in its place, with its number."""
+    """A block replacement that runs the block, or what another node has put in its place, with its number.
+
+    And with what LTX-2.3 modulates the prompt's rows by.
+    """
 
     def bracket(args: dict[str, Any], extra: dict[str, Any]) -> Any:
-        given = {**args, "transformer_options": {**args["transformer_options"], "block_index": index}}
+        named = {"block_index": index, "prompt_timestep": args.get("v_prompt_timestep")}
+        given = {**args, "transformer_options": {**args["transformer_options"], **named}}
         return extra["original_block"](given) if inner is None else inner(given, extra)
 
     return bracket

@@ -80,8 +80,8 @@ class UNetFamily(CrossFamily):
         block = options.get("block")
         return (named.index(block), int(options["block_index"])) if block in named else None
 
-    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        attention = list(spatial_transformers(dit))[place[0]].module.transformer_blocks[place[1]].attn2
+    def read(self, call: Call, place: Place, tokens: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        attention = list(spatial_transformers(call.dit))[place[0]].module.transformer_blocks[place[1]].attn2
         return attention.to_k(tokens), attention.to_v(tokens)
 
     def stacked(self, call: Call, concepts: CrossPass, grid: tuple[int, ...]) -> Tensor:

@@ -66,8 +66,8 @@ class Wan(CrossFamily):
         between = queries if seen is not None and seen.shape[-2] == call.text_tokens else 0
         return super().earlier(call, queries) + between
 
-    def read(self, dit: Any, place: Place, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        attention = dit.blocks[place[0]].cross_attn
+    def read(self, call: Call, place: Place, tokens: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        attention = call.dit.blocks[place[0]].cross_attn
         return attention.norm_k(attention.k(tokens)), attention.v(tokens)
 
 
