@@ -21,7 +21,10 @@ FAMILIES = [
 ]
 """Those that want files of a family."""
 
-LOADERS = {"UNETLoader", "VAELoader", "CheckpointLoaderSimple", "CLIPLoader", "QuadrupleCLIPLoader"}
+LOADERS = {
+    *("UNETLoader", "VAELoader", "CheckpointLoaderSimple"),
+    *("CLIPLoader", "DualCLIPLoader", "QuadrupleCLIPLoader"),
+}
 
 MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !LiteGraph.registered_node_types[type])"
 

@@ -19,6 +19,9 @@ QWEN = f"{HUB}Qwen-Image_ComfyUI/{SPLIT}"
 Z_IMAGE = f"{HUB}z_image_turbo/{SPLIT}"
 HIDREAM = f"{HUB}HiDream-I1_ComfyUI/{SPLIT}"
 WAN_21, WAN_22 = f"{HUB}Wan_2.1_ComfyUI_repackaged/{SPLIT}", f"{HUB}Wan_2.2_ComfyUI_Repackaged/{SPLIT}"
+HUNYUAN = f"{HUB}HunyuanVideo_repackaged/{SPLIT}"
+HUNYUAN_15 = f"{HUB}HunyuanVideo_1.5_repackaged/{SPLIT}"
+ANIMA = f"https://huggingface.co/circlestone-labs/Anima/{SPLIT}"
 UMT5 = f"{WAN_21}text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors"
 
 
@@ -250,6 +253,43 @@ SETUPS = {
         fps=16,
         projection="gram",
     ),
+    "Anima": Setup(
+        *(f"{ANIMA}diffusion_models/anima-preview3-base.safetensors",),
+        *((f"{ANIMA}text_encoders/qwen_3_06b_base.safetensors",), "stable_diffusion"),
+        f"{ANIMA}vae/qwen_image_vae.safetensors",
+        latent="EmptyLatentImage",
+        steps=30,
+        cfg=4.0,
+        sampler="er_sde",
+        projection="cross_attention",
+    ),
+    "HunyuanVideo": Setup(
+        *(f"{HUNYUAN}diffusion_models/hunyuan_video_t2v_720p_bf16.safetensors",),
+        (
+            "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
+            f"{HUNYUAN}text_encoders/llava_llama3_fp8_scaled.safetensors",
+        ),
+        *("hunyuan_video", f"{HUNYUAN}vae/hunyuan_video_vae_bf16.safetensors"),
+        latent="EmptyHunyuanLatentVideo",
+        size=(("width", 848), ("height", 480), ("length", 73)),
+        zero=True,
+        patch=sd3(7.0),
+        guidance=6.0,
+        fps=24,
+    ),
+    "HunyuanVideo 1.5": Setup(
+        *(f"{HUNYUAN_15}diffusion_models/hunyuanvideo1.5_720p_t2v_fp16.safetensors",),
+        (
+            f"{HUNYUAN_15}text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
+            f"{HUNYUAN_15}text_encoders/byt5_small_glyphxl_fp16.safetensors",
+        ),
+        *("hunyuan_video_15", f"{HUNYUAN_15}vae/hunyuanvideo15_vae_fp16.safetensors"),
+        latent="EmptyHunyuanVideo15Latent",
+        size=(("width", 1280), ("height", 720), ("length", 121)),
+        cfg=6.0,
+        patch=sd3(7.0),
+        fps=24,
+    ),
     "LTX-Video": Setup(
         checkpoint="https://huggingface.co/Lightricks/LTX-Video/resolve/main/ltx-video-2b-v0.9.safetensors",
         clips=("https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",),
@@ -295,6 +335,8 @@ def loaders(setup: Setup) -> tuple[list[Item], dict[str, Any]]:
             clips = {"clip_name": file_of(setup.clips[0]), "type": setup.clip_type}
         else:
             clips = {f"clip_name{number}": file_of(one) for number, one in enumerate(setup.clips, start=1)}
+            if len(setup.clips) == 2:
+                clips["type"] = setup.clip_type
         items.append(loader("clip", kinds[len(setup.clips)], clips, "text_encoders", setup.clips))
         sockets["clip"] = ("clip", 0)
     if setup.vae:
