@@ -1,4 +1,4 @@
-"""Models that read the prompt by cross attention, in a whole server: a video to its heat-map file, SDXL to a mask."""
+"""Models that are no Flux, in a whole server: videos to their heat-map files and masks, SDXL to a mask."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def mask_of(graph: Graph, apply: Node, sampler: Node) -> Node:
     return graph.add("MaskPreview", mask=mask[0])
 
 
-def test_a_video_to_its_heat_map_file(server: Server) -> None:
+@pytest.mark.parametrize(("kind", "projection"), [("cogvideo", "output"), ("wan", "gram")])
+def test_a_video_to_its_heat_map_file(server: Server, kind: str, projection: str) -> None:
     graph = Graph()
     latent = graph.add("EmptyHunyuanLatentVideo", width=96, height=64, length=9, batch_size=1)
-    apply, sampler = sampled(graph, "wan", latent, "gram")
+    apply, sampler = sampled(graph, kind, latent, projection)
     videos = []
     for layout, concept in (("pictures", "boat"), ("overlay", ""), ("grid", "")):
         style = {"layout": layout, "colors": "heat", "scale": "shared", "alpha": 0.6}

@@ -10,6 +10,7 @@ import comfy.patcher_extension
 import comfy.sd
 import comfy.sdxl_clip
 import comfy.supported_models
+import comfy.text_encoders.cogvideo
 import comfy.text_encoders.wan
 import torch
 from comfy.supported_models_base import ClipTarget
@@ -70,13 +71,14 @@ class TestTinyModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="TestTinyModel",
-            inputs=[io.Combo.Input("kind", options=["wan", "sdxl"])],
+            inputs=[io.Combo.Input("kind", options=["wan", "cogvideo", "sdxl"])],
             outputs=[io.Model.Output(), io.Clip.Output()],
         )
 
     @classmethod
     def execute(cls, kind: str) -> io.NodeOutput:
-        config, settings, (tokenizer, encoder, data) = {"wan": tiny_wan, "sdxl": tiny_sdxl}[kind]()
+        kinds = {"wan": tiny_wan, "cogvideo": tiny_cogvideo, "sdxl": tiny_sdxl}
+        config, settings, (tokenizer, encoder, data) = kinds[kind]()
         made = config(dict(settings))
         made.unet_config |= settings
         base = made.get_model({})
@@ -90,7 +92,8 @@ class TestTinyModel(io.ComfyNode):
 WIDTH = 16
 T5 = {"d_model": WIDTH, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 3}
 CLIP = {"hidden_size": WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
-ENCODERS = {"umt5xxl_model_config": T5, "clip_l_model_config": CLIP, "clip_g_model_config": CLIP}
+ENCODERS = {f"{name}_model_config": T5 for name in ("umt5xxl", "t5xxl")}
+ENCODERS |= {f"{name}_model_config": CLIP for name in ("clip_l", "clip_g")}
 
 
 def tiny_wan() -> Any:
@@ -104,6 +107,14 @@ def tiny_wan() -> Any:
         settings,
         (text.WanT5Tokenizer, text.te(), {"spiece_model": vocabulary.read_bytes()}),
     )
+
+
+def tiny_cogvideo() -> Any:
+    settings = {"image_model": "cogvideox", "num_attention_heads": 2, "attention_head_dim": 64, "in_channels": 16}
+    settings |= {"out_channels": 16, "time_embed_dim": 64, "text_embed_dim": WIDTH, "num_layers": 3, "patch_size": 2}
+    settings |= {"use_rotary_positional_embeddings": True, "patch_size_t": None}
+    text = comfy.text_encoders.cogvideo
+    return comfy.supported_models.CogVideoX_T2V, settings, (text.CogVideoXTokenizer, text.cogvideo_te(), {})
 
 
 def tiny_sdxl() -> Any:
