@@ -43,4 +43,4 @@ def test_a_workflow_saved_with_another_default_keeps_its_values(front_end: Any) 
     saved = page.evaluate("() => app.graph.serialize()")
     saved["nodes"][0]["widgets_values"] = SAVED
     page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
-    front_end.until(lambda: page.evaluate(VALUES) == [*SAVED, "paper", 0, False])
+    front_end.until(lambda: page.evaluate(VALUES) == [*SAVED, "maps", 0, False])
