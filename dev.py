@@ -171,7 +171,7 @@ def test(options: argparse.Namespace, extra: list[str]) -> int:
 
 NEXT = """
 picture.png is what was made, overlay.png where the concepts are, mask.png one of them, ready for inpainting.
-Next: `python3 dev.py serve` opens ComfyUI with this pack. Take Templates, ComfyUI-ConceptAttention, Demo; press Run:
+Next: `python3 dev.py serve` opens ComfyUI with this pack. Take Templates, ComfyUI-ConceptAttention, A demo; press Run:
 there you point at things, move the threshold and paint. On your own models: README.md, Install."""
 
 CHECKS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from ....concepts import Caption, Concepts, pool_captions
 from ....pieces import template_pieces
 from ....stream import Entry
 from .base import Evaluation, Family, Seen, Start, no_text_encoder
-from .stream import Rotate, all_heads, by_heads, rotation_of_pairs
+from .stream import GatedLayer, Rotate, all_heads, by_heads, rotation_of_pairs
 
 
 class Lumina2(Family):
@@ -112,20 +111,8 @@ def refined(transformer: Any, rows: Tensor) -> Tensor:
     return tokens
 
 
-@dataclass(frozen=True)
-class Lumina2Layer:
-    """One layer: scale before, norm and tanh gate behind attention and MLP; no shift.
-
-    scale, gate, mlp_scale, mlp_gate: ``(B, 1, D)``, the gates behind their tanh. The picture goes through the same
-    modules, which are therefore called by their `forward`, past the hooks.
-    """
-
-    layer: Any
-    scale: Tensor
-    gate: Tensor
-    mlp_scale: Tensor
-    mlp_gate: Tensor
-    rotate: Rotate
+class Lumina2Layer(GatedLayer):
+    """One layer, by its own modules."""
 
     @classmethod
     def of(cls, layer: Any, time: Tensor, rotate: Rotate) -> Lumina2Layer:

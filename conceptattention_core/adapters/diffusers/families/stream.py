@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -77,3 +78,19 @@ def text_stream(
 def halves(parts: Sequence[Tensor]) -> tuple[Modulation, Modulation]:
     """Shift, scale and gate of attention and MLP, each ``(B, 1, D)``."""
     return Modulation(*parts[:3]), Modulation(*parts[3:])
+
+
+@dataclass(frozen=True)
+class GatedLayer:
+    """A layer of Lumina's kind: scale before, norm and tanh gate behind attention and MLP; no shift.
+
+    scale, gate, mlp_scale, mlp_gate: ``(B, 1, D)``, the gates behind their tanh. The picture goes through the same
+    modules, which are therefore called by their `forward`, past the hooks.
+    """
+
+    layer: Any
+    scale: Tensor
+    gate: Tensor
+    mlp_scale: Tensor
+    mlp_gate: Tensor
+    rotate: Rotate
