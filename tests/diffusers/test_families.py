@@ -49,7 +49,7 @@ CFG: dict[str, dict[str, Any]] = {
     "Lumina2Pipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"CogVideoX": 1.0, "Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
@@ -102,6 +102,12 @@ def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...
 def taken(function: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that a pipeline's function has."""
     return {name: value for name, value in settings.items() if name in inspect.signature(function).parameters}
+
+
+def own_projection(pipe: Any) -> Any:
+    """The last of its family's spaces, where it lacks the method's own."""
+    spaces = require_family(pipe).projections
+    return "output" if "output" in spaces else spaces[-1]
 
 
 def record(pipe: Any, *args: Any, concepts: Any = CONCEPTS, **settings: Any) -> Any:
