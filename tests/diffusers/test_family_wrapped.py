@@ -29,6 +29,8 @@ KINDS = [
     "Lumina2Pipeline",
     "CogVideoXPipeline",
     "WanPipeline",
+    "HunyuanVideoPipeline",
+    "HunyuanVideo15Pipeline",
 ]
 
 

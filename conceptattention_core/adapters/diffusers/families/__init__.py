@@ -12,6 +12,7 @@ from .chroma import Chroma
 from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
+from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .krea2 import Krea2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
@@ -33,6 +34,8 @@ FAMILIES: tuple[Family, ...] = (
     Ovis(),
     CogVideoX(),
     Wan(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
 )
 
 
