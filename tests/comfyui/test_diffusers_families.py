@@ -276,6 +276,24 @@ def hunyuan(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, 
     return transformer, {**told, "encoder_attention_mask_2": torch.zeros(2, 3)}, None
 
 
+def ltx(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes, text = case.config["model"], case.tensors["context"]
+    transformer = diffusers.LTXVideoTransformer3DModel(**sizes, out_channels=sizes["in_channels"])
+    transformer.load_state_dict(single_file_utils.convert_ltx_transformer_checkpoint_to_diffusers(state))
+    frames, h, w = case.x.shape[2:]
+    inputs = {
+        "hidden_states": rearrange(case.x, "b c t h w -> b (t h w) c"),
+        "timestep": 1000 * case.tensors["t"],
+        "encoder_hidden_states": text,
+        "encoder_attention_mask": torch.ones(text.shape[:2]),
+        "num_frames": frames,
+        "height": h,
+        "width": w,
+        "rope_interpolation_scale": (8 / 25, 32, 32),
+    }
+    return transformer, inputs, lambda made: rearrange(made, "b (t h w) c -> b c t h w", t=frames, h=h)
+
+
 REFINER = {
     "individual_token_refiner.blocks": "token_refiner.refiner_blocks",
     "input_embedder": "proj_in",
@@ -293,6 +311,7 @@ REFINER = {
 BUILDERS = {
     "HunyuanVideo": hunyuan,
     "HunyuanVideo15": hunyuan,
+    "ltx": ltx,
     "wan": wan,
     "cogvideox_1_0": cogvideo,
     "cogvideox_1_5": cogvideo,

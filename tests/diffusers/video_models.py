@@ -118,11 +118,33 @@ def hunyuan15(kind: str) -> Any:
     return pipe
 
 
+def ltx(kind: str) -> Any:
+    """Its tokens are 16 pixels wide, and its frames four pictures long."""
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_layers=3, cross_attention_dim=64, caption_channels=32, **HEADS
+    )
+    scaled = (True, True, False, False)
+    coder = diffusers.AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+        spatio_temporal_scaling=scaled,
+        decoder_spatio_temporal_scaling=scaled,
+    ).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": t5(), "vae": coder, "scheduler": scheduler()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
+
+
 EDGE = 64
 
 VIDEO_MAKERS = {
     "CogVideoX": cogvideox,
     "Wan": wan,
+    "LTXP": ltx,
+    "LTXI": ltx,
+    "LTXC": ltx,
     "HunyuanVideo15": hunyuan15,
     "HunyuanVideoP": hunyuan,
     "HunyuanVideoI": hunyuan,

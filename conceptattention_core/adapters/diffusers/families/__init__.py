@@ -14,6 +14,7 @@ from .flux import Flux1
 from .flux2 import Flux2
 from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .krea2 import Krea2
+from .ltx import LTXVideo
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
@@ -36,6 +37,7 @@ FAMILIES: tuple[Family, ...] = (
     Wan(),
     HunyuanVideo(),
     HunyuanVideo15(),
+    LTXVideo(),
 )
 
 
