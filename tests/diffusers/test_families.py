@@ -49,7 +49,7 @@ CFG: dict[str, dict[str, Any]] = {
     "Lumina2Pipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "LTX": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}

@@ -29,6 +29,9 @@ KINDS = [
     "Lumina2Pipeline",
     "CogVideoXPipeline",
     "WanPipeline",
+    "HunyuanVideoPipeline",
+    "HunyuanVideo15Pipeline",
+    "LTXPipeline",
 ]
 
 
@@ -59,7 +62,7 @@ def test_lora(kind: str) -> None:
     torch.manual_seed(3)
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
     # These have one set of weights for picture and text, or only read it.
-    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan")):
+    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX")):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
     pipe.transformer.add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"
@@ -72,7 +75,7 @@ def test_lora(kind: str) -> None:
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:4], "CogVideoXPipeline", "WanPipeline"])
+@pytest.mark.parametrize("kind", [*KINDS[:4], "CogVideoXPipeline", "WanPipeline", "LTXPipeline"])
 def test_fused_projections(kind: str) -> None:
     """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
     pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))

@@ -12,7 +12,9 @@ from .chroma import Chroma
 from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
+from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .krea2 import Krea2
+from .ltx import LTXVideo
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
@@ -33,6 +35,9 @@ FAMILIES: tuple[Family, ...] = (
     Ovis(),
     CogVideoX(),
     Wan(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
+    LTXVideo(),
 )
 
 
