@@ -196,6 +196,26 @@ def longcat(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, 
     return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
 
 
+def aura_flow(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["unet_config"]
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        num_mmdit_layers=sizes["n_double_layers"],
+        num_single_dit_layers=sizes["n_layers"] - sizes["n_double_layers"],
+        num_attention_heads=sizes["n_heads"],
+        attention_head_dim=sizes["dim"] // sizes["n_heads"],
+        joint_attention_dim=sizes["cond_seq_dim"],
+        caption_projection_dim=sizes["dim"],
+        pos_embed_max_size=sizes["max_seq"],
+    )
+    # The two hosts centre an odd number of rows otherwise, and this case has three: one row further down the table.
+    table = state["positional_encoding"]
+    state["positional_encoding"] = table.unflatten(1, (8, 8)).roll(case.x.shape[2] // 2 % 2, 1).flatten(1, 2)
+    transformer.load_state_dict(single_file_utils.convert_auraflow_transformer_checkpoint_to_diffusers(state))
+    time = torch.full((len(case.x),), case.config["sigma"])
+    inputs = {"hidden_states": case.x, "encoder_hidden_states": case.tensors["context"], "timestep": time}
+    return transformer, inputs, lambda made: made
+
+
 def cogvideo(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
     sizes = case.config["model"]
     transformer = diffusers.CogVideoXTransformer3DModel(**sizes)
@@ -224,6 +244,7 @@ def cogvideo(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs,
 BUILDERS = {
     "cogvideox_1_0": cogvideo,
     "cogvideox_1_5": cogvideo,
+    "AuraFlow": aura_flow,
     "SD3": sd3,
     "Chroma": chroma,
     "Flux2": flux2,

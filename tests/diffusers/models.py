@@ -265,6 +265,25 @@ def lumina2(kind: str) -> Any:
     return pipe
 
 
+def aura_flow(kind: str) -> Any:
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=3,
+        num_single_dit_layers=1,
+        joint_attention_dim=32,
+        caption_projection_dim=64,
+        pos_embed_max_size=64,
+        **HEADS,
+    )
+    # Louder, or a few words between eight registers do not lead the picture anywhere.
+    torch.nn.init.normal_(transformer.context_embedder.weight)
+    for block in transformer.joint_transformer_blocks:
+        torch.nn.init.normal_(block.norm1.linear.weight, std=0.5)
+        torch.nn.init.normal_(block.norm1_context.linear.weight, std=0.5)
+    texts = {"tokenizer": tokenizer(), "text_encoder": t5()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(4), scheduler=scheduler(), **texts)
+
+
 def cogvideox(kind: str, **sizes: Any) -> Any:
     """1.5 by patch_size_t=2; 2B, whose places are added to its tokens, by use_rotary_positional_embeddings=False."""
     given = {"CogVideoXImageToVideoPipeline": 8, "CogVideoXFunControlPipeline": 8}.get(kind, 4)
@@ -292,6 +311,7 @@ def cogvideox(kind: str, **sizes: Any) -> Any:
 
 
 MAKERS = {
+    "AuraFlow": aura_flow,
     "CogVideoX": cogvideox,
     "Lumina2": lumina2,
     "LongCat": longcat,

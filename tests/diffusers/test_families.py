@@ -36,6 +36,7 @@ PLACES = {
     "LongCatImagePipeline": 0,
     "OvisImagePipeline": 0,
     "Lumina2Pipeline": 3,  # behind "system <Prompt Start>"
+    "AuraFlowPipeline": 0,
 }
 CFG: dict[str, dict[str, Any]] = {
     "StableDiffusion3Pipeline": {"guidance_scale": 3.0},
@@ -47,9 +48,10 @@ CFG: dict[str, dict[str, Any]] = {
     "LongCatImagePipeline": {"guidance_scale": 3.0, "negative_prompt": "ugly"},
     "OvisImagePipeline": {"guidance_scale": 3.0},
     "Lumina2Pipeline": {"guidance_scale": 3.0},
+    "AuraFlowPipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"CogVideoX": 1.0, "Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"AuraFlow": 1.0, "CogVideoX": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}

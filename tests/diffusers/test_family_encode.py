@@ -34,6 +34,7 @@ PLAIN = [
     "LongCatImagePipeline",
     "OvisImagePipeline",
     "Lumina2Pipeline",
+    "AuraFlowPipeline",
 ]
 
 
@@ -45,7 +46,8 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     if "Qwen" in kind or "Krea" in kind:
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
-    return (pipe.vae.encode(pixels).latent_dist.mean - 0.1159) * 0.3611
+    shift = 0 if "Aura" in kind else 0.1159
+    return (pipe.vae.encode(pixels).latent_dist.mean - shift) * 0.3611
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -69,7 +71,7 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
         told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
     if kind == "Flux2Pipeline":
         told["guidance_scale"] = 2.0
-    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2", "Lumina2")) else pack(noised)
+    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2", "Lumina2", "Aura")) else pack(noised)
     run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": 96}
     with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
         paint(pipe, **run, **told)

@@ -26,6 +26,7 @@ KINDS = [
     "LongCatImagePipeline",
     "OvisImagePipeline",
     "Lumina2Pipeline",
+    "AuraFlowPipeline",
     "CogVideoXPipeline",
 ]
 
@@ -69,7 +70,7 @@ def test_lora(kind: str) -> None:
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:4], "CogVideoXPipeline"])
+@pytest.mark.parametrize("kind", [*KINDS[:4], "AuraFlowPipeline", "CogVideoXPipeline"])
 def test_fused_projections(kind: str) -> None:
     """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
     pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))

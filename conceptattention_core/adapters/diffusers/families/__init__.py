@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
@@ -30,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     LongCat(),
     Ovis(),
+    AuraFlow(),
     CogVideoX(),
 )
 
