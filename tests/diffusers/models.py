@@ -11,12 +11,15 @@ from transformers import (
     BatchEncoding,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
     T5Config,
     T5EncoderModel,
@@ -90,13 +93,13 @@ def qwen25_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def qwen3_vl() -> Any:
+def qwen3_vl(kind: Any = Qwen3VLModel) -> Any:
     text = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8}
     text |= {"num_attention_heads": 2, "num_key_value_heads": 1}
     text |= {"rope_scaling": {"mrope_section": [2, 1, 1], "rope_type": "default", "mrope_interleaved": True}}
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
     vision |= {"deepstack_visual_indexes": [0]}
-    return Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
 
 
 class Processor:
@@ -284,6 +287,84 @@ def aura_flow(kind: str) -> Any:
     return getattr(diffusers, kind)(transformer=transformer.eval(), vae=vae(4), scheduler=scheduler(), **texts)
 
 
+def hidream(kind: str) -> Any:
+    transformer = diffusers.HiDreamImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        num_layers=3,
+        num_single_layers=1,
+        caption_channels=[32, 16],
+        text_emb_dim=32,
+        axes_dims_rope=(8, 12, 12),
+        max_resolution=(16, 16),
+        llama_layers=[0, 1, 1, 1],
+        **HEADS,
+    )
+    words = {f"tokenizer{number}": tokenizer() for number in ("", "_2", "_3", "_4")}
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    texts = {"text_encoder": clip(), "text_encoder_2": clip(), "text_encoder_3": t5()}
+    texts["text_encoder_4"] = LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes)).eval()
+    pipe = getattr(diffusers, kind)(
+        transformer=transformer.eval(), vae=vae(), scheduler=scheduler(), **words, **texts
+    )
+    pipe.default_sample_size = 9.9  # it brings every picture to so many latent cells, squared
+    return pipe
+
+
+def hunyuan_image(kind: str) -> Any:
+    transformer = diffusers.HunyuanImageTransformer2DModel(
+        in_channels=16,
+        out_channels=16,
+        num_layers=3,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        text_embed_dim=16,
+        text_embed_2_dim=32,
+        guidance_embeds=True,
+        use_meanflow=True,
+        rope_axes_dim=(16, 16),
+        **HEADS,
+    )
+    coder = diffusers.AutoencoderKLHunyuanImage(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=16,
+        block_out_channels=(32,) * 6,
+        layers_per_block=1,
+        spatial_compression_ratio=32,
+        sample_size=128,
+        scaling_factor=0.75,
+    ).eval()
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen25_vl(), "tokenizer_2": tokenizer(), "text_encoder_2": t5()}
+    pipe = getattr(diffusers, kind)(
+        transformer=transformer.eval(),
+        vae=coder,
+        scheduler=scheduler(),
+        guider=diffusers.AdaptiveProjectedMixGuidance(),
+        **texts,
+    )
+    pipe.prompt_template_encode_start_idx = len(tokenizer()(pipe.prompt_template_encode.partition("{}")[0]).input_ids)
+    pipe.tokenizer_max_length = 24
+    return pipe
+
+
+def joy_image(kind: str) -> Any:
+    name = "JoyImageEditPlusTransformer3DModel" if "Plus" in kind else "JoyImageEditTransformer3DModel"
+    sizes = {"hidden_size": 64, "num_attention_heads": 2, "text_dim": 16, "num_layers": 3}
+    transformer = getattr(diffusers, name)(rope_dim_list=[8, 12, 12], **sizes)
+    coder = diffusers.AutoencoderKLWan(base_dim=8, z_dim=16, num_res_blocks=1).eval()
+    texts = {"tokenizer": tokenizer(), "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration)}
+    pipe = getattr(diffusers, kind)(
+        transformer=transformer.eval(), vae=coder, scheduler=scheduler(), processor=Processor(), **texts
+    )
+    leading = tokenizer()(pipe.prompt_template_encode["multiple_images"].partition("{}")[0] + " <|im_start|>user ")
+    pipe.prompt_template_encode_start_idx = dict.fromkeys(pipe.prompt_template_encode, len(leading.input_ids))
+    # They bring every picture to a million pixels.
+    processor = pipe.image_processor if "Plus" in kind else pipe.vae_image_processor
+    processor.get_default_height_width = lambda image, height=None, width=None: (height or 64, width or 64)
+    return pipe
+
+
 def cogvideox(kind: str, **sizes: Any) -> Any:
     """1.5 by patch_size_t=2; 2B, whose places are added to its tokens, by use_rotary_positional_embeddings=False."""
     given = {"CogVideoXImageToVideoPipeline": 8, "CogVideoXFunControlPipeline": 8}.get(kind, 4)
@@ -311,6 +392,9 @@ def cogvideox(kind: str, **sizes: Any) -> Any:
 
 
 MAKERS = {
+    "JoyImage": joy_image,
+    "HunyuanImage": hunyuan_image,
+    "HiDream": hidream,
     "AuraFlow": aura_flow,
     "CogVideoX": cogvideox,
     "Lumina2": lumina2,

@@ -13,6 +13,9 @@ from .chroma import Chroma
 from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
+from .hidream import HiDream
+from .hunyuan_image import HunyuanImage
+from .joy_image import JoyImage
 from .krea2 import Krea2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
@@ -32,6 +35,9 @@ FAMILIES: tuple[Family, ...] = (
     LongCat(),
     Ovis(),
     AuraFlow(),
+    HiDream(),
+    HunyuanImage(),
+    JoyImage(),
     CogVideoX(),
 )
 
