@@ -31,6 +31,7 @@ from conceptattention_core.record import Recorder
 from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, Case, read_case
 from .graphs import randn
+from .test_cross_golden import SETTINGS, expected
 from .test_family_golden import core as pack_modules  # noqa: F401
 from .test_family_golden import evaluate
 
@@ -265,7 +266,21 @@ def cogvideo(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs,
     return transformer, inputs, lambda made: made[:, :count].transpose(1, 2)
 
 
+def wan(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["model"]
+    transformer = diffusers.WanTransformer3DModel(
+        num_attention_heads=sizes["num_heads"],
+        attention_head_dim=sizes["dim"] // sizes["num_heads"],
+        **{name: sizes[name] for name in ("text_dim", "freq_dim", "ffn_dim", "num_layers")},
+    )
+    transformer.load_state_dict(single_file_utils.convert_wan_transformer_to_diffusers(state))
+    time = torch.full((len(case.x),), case.config["timestep"])
+    inputs = {"hidden_states": case.x, "timestep": time, "encoder_hidden_states": case.tensors["context"]}
+    return transformer, inputs, lambda made: made
+
+
 BUILDERS = {
+    "wan": wan,
     "cogvideox_1_0": cogvideo,
     "cogvideox_1_5": cogvideo,
     "AuraFlow": aura_flow,
@@ -282,17 +297,22 @@ BUILDERS = {
 """By the family that a file names."""
 
 FILES = {path.stem: read_case(path).config for path in sorted(FOLDER.glob("*.safetensors"))}
-KNOWN = [name for name, config in FILES.items() if config.get("family") in BUILDERS]
-QWEN = [name for name in KNOWN if FILES[name]["family"] == "QwenImage"]
+FAMILY_OF = {name: config.get("family", config.get("class", name)) for name, config in FILES.items()}
+KNOWN = [name for name, family in FAMILY_OF.items() if family in BUILDERS]
+QWEN = [name for name in KNOWN if FAMILY_OF[name] == "QwenImage"]
+CROSS = [setting for setting in SETTINGS if setting[0] in KNOWN]
+"""Of families without a text stream: file, and projection."""
 
 
-def record(family: Family, transformer: Any, inputs: Inputs, concepts: Any) -> tuple[Any, Any]:
+def record(
+    family: Family, transformer: Any, inputs: Inputs, concepts: Any, projection: Any = "output"
+) -> tuple[Any, Any]:
     """One evaluation with the concepts: maps, and what the transformer gives out."""
     recorders = []
 
     def choose(evaluation: Any) -> Recorder:
-        frame = family.frame(evaluation.grid, evaluation.times)
-        recorders.append(Recorder(concepts, "output", evaluation.batch, frame, (0.0, 1.0)))
+        frame = family.frame(evaluation.grid, evaluation.times, evaluation.token_pixels)
+        recorders.append(Recorder(concepts, projection, evaluation.batch, frame, (0.0, 1.0)))
         return recorders[0]
 
     tap = Tap(family, transformer, None, concepts, choose, failed=lambda: None)
@@ -309,7 +329,7 @@ def weights_of(base: Any) -> dict[str, Tensor]:
 
 
 @pytest.mark.usefixtures("rounded_exp", "comfy")
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in QWEN])
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in (*QWEN, *dict(CROSS))])
 def test_oracle(name: str) -> None:
     case = read_case(FOLDER / f"{name}.safetensors")
     transformer, inputs, as_latent = BUILDERS[case.config["family"]](case, weights_of(case.model()))
@@ -328,6 +348,21 @@ def test_oracle(name: str) -> None:
     shares = maps.saliency(0, -1, 1 / maps.temperature)
     shares = rearrange(shares, "(b p) c h w -> b c (p h w)", b=maps.scores.shape[2])
     assert_close(shares, expected["saliency"].flatten(2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("rounded_exp", "comfy")
+@pytest.mark.parametrize(("name", "projection"), CROSS)
+def test_oracle_of_a_cross_attention_family(name: str, projection: str) -> None:
+    """As test_cross_golden has it of ComfyUI's adapter."""
+    case = read_case(FOLDER / f"{name}.safetensors")
+    transformer, inputs, as_latent = BUILDERS[FAMILY_OF[name]](case, weights_of(case.model()))
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, made = record(family, transformer.eval(), inputs, case.concepts(core), projection)
+    output = case.tensors["velocity" if "velocity" in case.tensors else "model_output"]
+    assert_close(as_latent(made), output, atol=5e-5, rtol=0)
+    scores = expected(case, projection, tuple(maps.scores.shape[4:]))
+    assert_close(maps.scores[0], scores, atol=5e-5, rtol=0)
+    assert_close(maps.saliency(), replace(maps, scores=scores[None]).saliency(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.usefixtures("rounded_exp")
@@ -544,6 +579,7 @@ def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: 
     for ours in FAMILIES:
         family = theirs[ours.name]
         assert (ours.default_blocks, ours.temperature) == (family.default_blocks, family.temperature)
+        assert tuple(ours.projections) == tuple(family.projections)
 
 
 def test_every_family_has_a_case() -> None:
@@ -552,6 +588,7 @@ def test_every_family_has_a_case() -> None:
         pytest.skip("other cases than this repository's")
     own = {"HiDream": "HiDream I1", "SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
     own |= {"cogvideox_1_0": "CogVideoX", "cogvideox_1_5": "CogVideoX"}
+    own |= {"wan": "Wan", "ltx": "LTX-Video"}
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
-    checked = {own.get(FILES[name]["family"], FILES[name]["family"]) for name in KNOWN}
+    checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
     assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", *checked}

@@ -59,8 +59,8 @@ CFG: dict[str, dict[str, Any]] = {
     "JoyImageEditPlusPipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"AuraFlow": 1.0, "HiDream": 1.0, "HunyuanImage": 1.0, "JoyImage": 1.0, "CogVideoX": 1.0}
-NONE |= {"Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"AuraFlow": 1.0, "HiDream": 1.0, "HunyuanImage": 1.0, "JoyImage": 1.0}
+NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
@@ -118,6 +118,12 @@ def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...
 def taken(function: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that a pipeline's function has."""
     return {name: value for name, value in settings.items() if name in inspect.signature(function).parameters}
+
+
+def own_projection(pipe: Any) -> Any:
+    """The last of its family's spaces, where it lacks the method's own."""
+    spaces = require_family(pipe).projections
+    return "output" if "output" in spaces else spaces[-1]
 
 
 def record(pipe: Any, *args: Any, concepts: Any = CONCEPTS, **settings: Any) -> Any:

@@ -100,7 +100,8 @@ def read_picture(
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     latent = picture.latent
-    frame = family.frame((latent.shape[2] // family.patch, latent.shape[3] // family.patch))
+    grid = latent.shape[2] // family.patch, latent.shape[3] // family.patch
+    frame = family.frame(grid, token_pixels=family.token_pixels)
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorders = [

@@ -35,7 +35,8 @@ class HunyuanImage(Family):
     def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
         count, _, height, width = given["hidden_states"].shape
         sigma = float(given["timestep"].flatten()[0]) / 1000
-        return Evaluation(sigma, count, (height // self.patch, width // self.patch))
+        grid = height // self.patch, width // self.patch
+        return Evaluation(sigma, count, grid, token_pixels=self.token_pixels)
 
     def watched(self, transformer: Any) -> dict[str, nn.Module]:
         return {
