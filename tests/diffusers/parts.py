@@ -10,6 +10,10 @@ from transformers import (
     BatchEncoding,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -35,11 +39,12 @@ CHAT = (
 HEADS: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 32}
 
 
-def tokenizer(side: str = "right") -> PreTrainedTokenizerFast:
-    """One piece a word."""
+def tokenizer(side: str = "right", signs: bool = False) -> PreTrainedTokenizerFast:
+    """One piece a word. signs: punctuation by itself."""
     backend = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(word, "isolated") for word in MARKS] + [pre_tokenizers.WhitespaceSplit()]
+        [pre_tokenizers.Split(word, "isolated") for word in MARKS]
+        + [pre_tokenizers.Whitespace() if signs else pre_tokenizers.WhitespaceSplit()]
     )
     specials = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(
@@ -70,14 +75,24 @@ def umt5(width: int = 32) -> Any:
     return UMT5EncoderModel(UMT5Config(vocab_size=32, d_model=width, **sizes)).eval()
 
 
-def clip() -> Any:
+def clip(kind: Any = CLIPTextModelWithProjection) -> Any:
     sizes: dict[str, Any] = {"hidden_size": 16, "projection_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=32, eos_token_id=1, intermediate_size=20, **sizes))
+    return kind(CLIPTextConfig(vocab_size=32, eos_token_id=1, intermediate_size=20, **sizes))
 
 
 def qwen3(layers: int) -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
     return Qwen3ForCausalLM(Qwen3Config(vocab_size=32, num_hidden_layers=layers, head_dim=8, **sizes)).eval()
+
+
+def llava() -> Any:
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+    config = LlavaConfig(
+        text_config=LlamaConfig(vocab_size=32, num_hidden_layers=3, **text),
+        vision_config=CLIPVisionConfig(image_size=8, patch_size=4, **vision),
+    )
+    return LlavaForConditionalGeneration(config).eval()
 
 
 def qwen25_vl() -> Any:

@@ -33,6 +33,8 @@ KINDS = [
     "JoyImageEditPipeline",
     "CogVideoXPipeline",
     "WanPipeline",
+    "HunyuanVideoPipeline",
+    "HunyuanVideo15Pipeline",
 ]
 
 

@@ -18,11 +18,19 @@ from conceptattention_core.adapters.diffusers.families import denoisers, require
 from conceptattention_core.cli import main
 
 from .models import make
-from .test_families import EDGE, own_projection, paint
+from .test_families import EDGE, own_projection, paint, taken
 from .test_generate import CONCEPTS, PHOTO, state_of
 
 GUIDED: dict[str, Any] = {"guidance_scale": 3.0}
 FILM = [PHOTO] * 13
+UGLY = {"negative_prompt": "ugly"}
+SAID = {
+    "prompt": None,
+    "prompt_embeds": torch.randn(1, 7, 16, generator=torch.Generator().manual_seed(5)),
+    "pooled_prompt_embeds": torch.ones(1, 16),
+    "prompt_attention_mask": torch.ones(1, 7),
+}
+"""What a language model says of a prompt and a picture, which takes a real one."""
 OLD: dict[str, Any] = {}
 NEW = {"patch_size_t": 2}
 ADDED = {"use_rotary_positional_embeddings": False, "max_text_seq_length": 24}
@@ -54,6 +62,31 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         9,
     ),
     "wan video": ("WanVideoToVideoPipeline", {}, {**GUIDED, "video": FILM[:9], "strength": 1.0}, 3, 9),
+    "hunyuan": ("HunyuanVideoPipeline", {}, {"num_frames": 9}, 3, 9),
+    "hunyuan guided": ("HunyuanVideoPipeline", {}, {"num_frames": 9, "true_cfg_scale": 3.0, **UGLY}, 3, 9),
+    "hunyuan image beside": (
+        "HunyuanVideoImageToVideoPipeline",
+        {"in_channels": 9, "guidance_embeds": False, "image_condition_type": "latent_concat"},
+        {"num_frames": 9, "image": PHOTO, **SAID},
+        3,
+        5,
+    ),
+    "hunyuan image first": (
+        "HunyuanVideoImageToVideoPipeline",
+        {"image_condition_type": "token_replace"},
+        {"num_frames": 9, "image": PHOTO, **SAID},
+        3,
+        9,
+    ),
+    "skyreels": (
+        "HunyuanSkyreelsImageToVideoPipeline",
+        {"in_channels": 8},
+        {"num_frames": 9, "image": PHOTO, **UGLY},
+        3,
+        9,
+    ),
+    "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {"num_frames": 9}, 3, 9),
+    "hunyuan 1.5 image": ("HunyuanVideo15ImageToVideoPipeline", {}, {"num_frames": 9, "image": PHOTO}, 3, 9),
     "control": ("CogVideoXFunControlPipeline", OLD, {**GUIDED, "control_video": [FILM[:9]]}, 3, 9),
 }
 """Pipeline, the transformer's sizes, the call's settings, token frames, and pictures that it makes."""
@@ -88,36 +121,41 @@ def test_the_video_is_the_same_and_the_pipeline_too(run: str) -> None:
     assert len(maps) == pictures and kind in ConceptAttention.supported()[maps.raw.family]
     assert 0.3 < maps.raw.sigmas[0] <= 1 and maps.raw.sigmas[1] < maps.raw.sigmas[0]
     assert (maps.raw.scores.std(dim=(-2, -1)) > 0).all()
-    # The first and the last picture are the first and the last frame, by themselves.
-    for picture, frame in ((0, 0), (-1, -1)):
+    # The first and the last picture are the first and the last frame, by themselves. One pipeline cuts the first off.
+    for picture, frame in ((0, 0), (-1, -1))["beside" in run :]:
         alone = replace(maps.raw, scores=maps.raw.scores[:, :, :, :, frame], times=())
         assert_close(maps[picture].raw.saliency(), alone.saliency(), atol=1e-6, rtol=0)
     overlay = maps[0].overlay(Image.fromarray((inside[0, 0] * 255).astype(np.uint8)))
     assert overlay.size[0] == EDGE
 
 
-GUIDES = {
-    "1.0": ("CogVideoXPipeline", OLD),
-    "1.5": ("CogVideoXPipeline", NEW),
-    "2B": ("CogVideoXPipeline", ADDED),
-    "wan": ("WanPipeline", {"two": True}),
+GUIDES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "1.0": ("CogVideoXPipeline", OLD, {"guidance_scale": 6.0}),
+    "1.5": ("CogVideoXPipeline", NEW, {"guidance_scale": 6.0}),
+    "2B": ("CogVideoXPipeline", ADDED, {"guidance_scale": 6.0}),
+    "wan": ("WanPipeline", {"two": True}, {"guidance_scale": 6.0}),
+    "hunyuan": ("HunyuanVideoPipeline", {}, {"true_cfg_scale": 6.0}),
+    "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {}),  # always guided, by another negative prompt
 }
+PLAIN = ["CogVideoXPipeline", "WanPipeline", "HunyuanVideoPipeline", "HunyuanVideo15Pipeline"]
 
 
 @pytest.mark.parametrize("kind", GUIDES)
 def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
     """The first step sees the same noise with and without the negative prompt, which then leads it elsewhere."""
-    pipe = make(GUIDES[kind][0], **GUIDES[kind][1])
-    guided = record(pipe, guidance_scale=6.0, negative_prompt="ugly").raw.scores
-    alone, other = record(pipe).raw.scores, record(pipe, "ugly").raw.scores
+    name, sizes, settings = GUIDES[kind]
+    pipe, short = make(name, **sizes), {"num_frames": 9, "output_type": "latent"}
+    guided = record(pipe, **short, **settings, **UGLY).raw.scores
+    alone, other = record(pipe, **short).raw.scores, record(pipe, "ugly", **short).raw.scores
     assert_close(guided[0], alone[0], atol=1e-4, rtol=1e-4)
     assert (guided[1] - alone[1]).abs().max() > 1e-3 and (other[0] - alone[0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["CogVideoXPipeline", "WanPipeline"])
+@pytest.mark.parametrize("kind", PLAIN)
 def test_several_videos_are_each_their_own(kind: str) -> None:
     pipe = make(kind)
-    prompts, settings = ("a cat on the sofa", "a dragon on the rock"), {**GUIDED, "num_frames": 9}
+    prompts, settings = ("a cat on the sofa", "a dragon on the rock"), {"num_frames": 9, "output_type": "latent"}
+    settings |= {} if "Hunyuan" in kind else GUIDED
     both = record(pipe, list(prompts), seeds=(1, 2), **settings)
     assert len(both) == 18 and both.raw.scores.shape[2] == 2
     for at, prompt in enumerate(prompts):
@@ -142,6 +180,18 @@ def test_a_concept_is_its_own_pieces(kind: str) -> None:
     caption = require_family(pipe).caption(pipe, "light house", 24)
     rows, _ = pipe.encode_prompt("light house", do_classifier_free_guidance=False, max_sequence_length=24)
     assert_close(caption.tokens, rows[0, :2], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "mask"), [("HunyuanVideoPipeline", 2), ("HunyuanVideo15Pipeline", 1)])
+def test_a_caption_is_the_prompt_that_a_concept_would_be(kind: str, mask: int) -> None:
+    """mask: which of the things that the pipeline gives out says what is no padding."""
+    pipe: Any = make(kind)
+    family: Any = require_family(pipe)
+    caption = family.caption(pipe, "light house", 24)
+    told = pipe.encode_prompt("light house", **taken(pipe.encode_prompt, {"max_sequence_length": 24}))
+    assert_close(caption.tokens, told[0][0][told[mask][0].bool()], atol=1e-6, rtol=0)
+    seen = family.pieces(pipe, "light house")[family.cut_off(pipe) :]
+    assert [seen[at] for at in caption.own] == pipe.tokenizer.convert_tokens_to_ids(["light", "house"])
 
 
 def test_wan_reads_what_its_two_models_say() -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import diffusers
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+from diffusers.guiders import ClassifierFreeGuidance
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
-from .parts import HEADS, t5, tokenizer, umt5
+from .parts import HEADS, clip, llava, qwen25_vl, scheduler, t5, tokenizer, umt5
 
 
 def cogvideox(kind: str, **sizes: Any) -> Any:
@@ -59,4 +68,63 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
     return getattr(diffusers, kind)(transformer=transformer(), **parts)
 
 
-VIDEO_MAKERS = {"CogVideoX": cogvideox, "Wan": wan}
+def hunyuan(kind: str, **sizes: Any) -> Any:
+    """Its template is as long as its pipeline counts on where signs are pieces by themselves."""
+    transformer = diffusers.HunyuanVideoTransformer3DModel(
+        num_layers=3,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        text_embed_dim=16,
+        pooled_projection_dim=16,
+        rope_axes_dim=(8, 12, 12),
+        **{"in_channels": 4, "out_channels": 4, **HEADS, **sizes},
+    )
+    coder = diffusers.AutoencoderKLHunyuanVideo(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2
+    ).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer(signs=True), "tokenizer_2": tokenizer(), "text_encoder": llava()}
+    parts |= {"text_encoder_2": clip(CLIPTextModel), "vae": coder, "scheduler": scheduler()}
+    if kind == "HunyuanVideoImageToVideoPipeline":
+        parts["image_processor"] = CLIPImageProcessor(size=8, crop_size=8)
+    return getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
+
+
+def hunyuan15(kind: str) -> Any:
+    transformer = diffusers.HunyuanVideo15Transformer3DModel(
+        num_layers=3,
+        num_refiner_layers=1,
+        in_channels=9,
+        out_channels=4,
+        text_embed_dim=16,
+        text_embed_2_dim=32,
+        image_embed_dim=16,
+        rope_axes_dim=(8, 12, 12),
+        target_size=EDGE,
+        **HEADS,
+    )
+    coder = diffusers.AutoencoderKLHunyuanVideo15(
+        block_out_channels=(8, 8, 8, 8, 8), latent_channels=4, layers_per_block=1
+    ).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": qwen25_vl().model.language_model, "vae": coder}
+    parts |= {"tokenizer_2": tokenizer(), "text_encoder_2": t5(), "scheduler": scheduler()}
+    parts["guider"] = ClassifierFreeGuidance(guidance_scale=3.0)
+    if "Image" in kind:
+        sizes = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8}
+        parts["image_encoder"] = SiglipVisionModel(SiglipVisionConfig(hidden_size=16, patch_size=4, **sizes)).eval()
+        parts["feature_extractor"] = SiglipImageProcessor(size={"height": 8, "width": 8})
+    pipe = getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
+    pipe.tokenizer_max_length, pipe.tokenizer_2_max_length, pipe.vision_num_semantic_tokens = 24, 8, 4
+    pipe.system_message, pipe.prompt_template_encode_start_idx = "system", 4
+    return pipe
+
+
+EDGE = 64
+
+VIDEO_MAKERS = {
+    "CogVideoX": cogvideox,
+    "Wan": wan,
+    "HunyuanVideo15": hunyuan15,
+    "HunyuanVideoP": hunyuan,
+    "HunyuanVideoI": hunyuan,
+    "HunyuanSkyreels": hunyuan,
+}

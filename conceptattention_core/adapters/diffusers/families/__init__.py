@@ -14,6 +14,7 @@ from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
 from .hidream import HiDream
+from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .hunyuan_image import HunyuanImage
 from .joy_image import JoyImage
 from .krea2 import Krea2
@@ -41,6 +42,8 @@ FAMILIES: tuple[Family, ...] = (
     JoyImage(),
     CogVideoX(),
     Wan(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
 )
 
 
