@@ -198,6 +198,50 @@ def longcat(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, 
     return transformer, inputs, lambda made: rearrange(made, "b (h w) (c p q) -> b c (h p) (w q)", h=h, p=2, q=2)
 
 
+def aura_flow(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = case.config["unet_config"]
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        num_mmdit_layers=sizes["n_double_layers"],
+        num_single_dit_layers=sizes["n_layers"] - sizes["n_double_layers"],
+        num_attention_heads=sizes["n_heads"],
+        attention_head_dim=sizes["dim"] // sizes["n_heads"],
+        joint_attention_dim=sizes["cond_seq_dim"],
+        caption_projection_dim=sizes["dim"],
+        pos_embed_max_size=sizes["max_seq"],
+    )
+    # The two hosts centre an odd number of rows otherwise, and this case has three: one row further down the table.
+    table = state["positional_encoding"]
+    state["positional_encoding"] = table.unflatten(1, (8, 8)).roll(case.x.shape[2] // 2 % 2, 1).flatten(1, 2)
+    transformer.load_state_dict(single_file_utils.convert_auraflow_transformer_checkpoint_to_diffusers(state))
+    time = torch.full((len(case.x),), case.config["sigma"])
+    inputs = {"hidden_states": case.x, "encoder_hidden_states": case.tensors["context"], "timestep": time}
+    return transformer, inputs, lambda made: made
+
+
+def hidream(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = {name: size for name, size in case.config["unet_config"].items() if name != "image_model"}
+    # What is no square diffusers fills up to `max_resolution` with tokens that the others see, and ComfyUI does not.
+    transformer = diffusers.HiDreamImageTransformer2DModel(**{**sizes, "max_resolution": case.x.shape[2:]})
+    transformer.load_state_dict(state)
+    inputs = {
+        "hidden_states": case.x,
+        "timesteps": torch.full((len(case.x),), 1000 * case.config["sigma"]),
+        "encoder_hidden_states_t5": case.tensors["context"],
+        "encoder_hidden_states_llama3": case.tensors["encoder_hidden_states_llama3"].transpose(0, 1),
+        "pooled_embeds": case.tensors["y"],
+    }
+    return transformer, inputs, lambda made: -made
+
+
+def joy_image(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes = {name: size for name, size in case.config["unet_config"].items() if name != "image_model"}
+    transformer = diffusers.JoyImageEditTransformer3DModel(**sizes, theta=10000)
+    transformer.load_state_dict(state)
+    time = torch.full((len(case.x),), 1000 * case.config["sigma"])
+    inputs = {"hidden_states": case.x, "encoder_hidden_states": case.tensors["context"], "timestep": time}
+    return transformer, inputs, lambda made: made
+
+
 def cogvideo(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
     sizes = case.config["model"]
     transformer = diffusers.CogVideoXTransformer3DModel(**sizes)
@@ -315,6 +359,9 @@ BUILDERS = {
     "wan": wan,
     "cogvideox_1_0": cogvideo,
     "cogvideox_1_5": cogvideo,
+    "AuraFlow": aura_flow,
+    "HiDream": hidream,
+    "JoyImage": joy_image,
     "SD3": sd3,
     "Chroma": chroma,
     "Flux2": flux2,
@@ -519,6 +566,90 @@ def test_ovis_image_is_what_comfyui_makes_of_it(pack_modules: Any) -> None:  # n
     assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("rounded_exp", "comfy")
+def test_joy_image_edit_plus_is_the_same_model() -> None:
+    """It has its picture as a list of patches, and its references' sizes are its own affair."""
+    case = read_case(FOLDER / "joy_image.safetensors")
+    sizes = {name: size for name, size in case.config["unet_config"].items() if name != "image_model"}
+    transformer = diffusers.JoyImageEditPlusTransformer3DModel(**sizes, theta=10000)
+    transformer.load_state_dict(weights_of(case.model()))
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    told = {"encoder_hidden_states": case.tensors["context"]}
+    alone = family.inputs(transformer, case.x[:, :, 0], case.config["sigma"], 1.0, told)
+    maps, _ = record(family, transformer.eval(), alone, case.concepts(core))
+    assert_close(maps.scores[0].flatten(3), case.tensors["scores"], atol=5e-4, rtol=0)
+    assert_close(maps.saliency(0, -1), case.tensors["saliency"].unflatten(2, (3, 4)), atol=1e-5, rtol=0)
+
+
+HUNYUAN = {
+    "txt_in.": "context_embedder.",
+    "input_embedder.": "proj_in.",
+    "t_embedder.in_layer": "time_text_embed.timestep_embedder.linear_1",
+    "t_embedder.out_layer": "time_text_embed.timestep_embedder.linear_2",
+    "c_embedder.in_layer": "time_text_embed.text_embedder.linear_1",
+    "c_embedder.out_layer": "time_text_embed.text_embedder.linear_2",
+    "individual_token_refiner.blocks": "token_refiner.refiner_blocks",
+    "adaLN_modulation.1": "norm_out.linear",
+    "self_attn.proj": "attn.to_out.0",
+    "mlp.0": "ff.net.0.proj",
+    "mlp.2": "ff.net.2",
+    "img_in.": "x_embedder.",
+    "time_r_in.in_layer": "time_guidance_embed.timestep_embedder_r.linear_1",
+    "time_r_in.out_layer": "time_guidance_embed.timestep_embedder_r.linear_2",
+}
+"""What is not as in FLUX.1, as diffusers names it."""
+
+
+@pytest.mark.usefixtures("rounded_exp")
+@pytest.mark.parametrize("name", ["hunyuan_image", "hunyuan_image_distilled"])
+def test_hunyuan_image_is_what_comfyui_makes_of_it(name: str, pack_modules: Any) -> None:  # noqa: F811
+    """As Ovis-Image. The distilled one reads where its step goes to."""
+    given, model = oracle.MODELS[name], oracle.tiny(name)
+    text, captions = randn(1, oracle.PROMPT, given.width, seed=1), randn(3, oracle.CAPTION, given.width, seed=2)
+    x, unet = randn(1, given.channels, *given.size, seed=9), given.unet
+
+    def concepts(module: Any) -> Any:
+        named = tuple(module.Caption(rows, (1,), 2 + at, 9) for at, rows in enumerate(captions))
+        return module.Concepts(("a", "b", "c"), 0, captions[:, 1][None], named)
+
+    apply = pack_modules("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(model, concepts(pack_modules("concepts")), "output", 0.0, 1.0)
+    latent, denoised = oracle.evaluate(patched, given, text)
+    expected = runs.find(latent)
+
+    state = weights_of(model.model)
+    own = {key: state.pop(key) for key in list(state) if key.startswith(("txt_in.", "img_in.", "time_r_in."))}
+    for ours, theirs in HUNYUAN.items():
+        own = {key.replace(ours, theirs): value for key, value in own.items()}
+    for key in [key for key in own if "self_attn.qkv" in key]:
+        split = own.pop(key).chunk(3)
+        own |= {key.replace("self_attn.qkv", f"attn.to_{kind}"): one for kind, one in zip("qkv", split, strict=True)}
+    others = {key.replace("time_text_embed", "time_guidance_embed"): one for key, one in flux_weights(state).items()}
+    transformer = diffusers.HunyuanImageTransformer2DModel(
+        num_attention_heads=unet["num_heads"],
+        num_layers=unet["depth"],
+        num_single_layers=unet["depth_single_blocks"],
+        text_embed_dim=unet["context_in_dim"],
+        guidance_embeds=True,
+        use_meanflow=unet["meanflow"],
+    )
+    transformer.load_state_dict(own | others)
+    inputs = {
+        "hidden_states": x,
+        "timestep": torch.tensor([1000 * oracle.SIGMA]),
+        "timestep_r": torch.tensor([250.0]) if unet["meanflow"] else None,
+        "encoder_hidden_states": text,
+        "encoder_attention_mask": torch.ones(text.shape[:2]),
+        "guidance": 1000 * given.extra["guidance"],
+    }
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, made = record(family, transformer.eval(), inputs, concepts(core))
+    assert_close(x - oracle.SIGMA * made, denoised, atol=5e-5, rtol=0)
+    assert_close(maps.scores, expected.scores, atol=5e-4, rtol=0)
+    assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
+    assert (maps.image_size, maps.token_pixels) == (expected.image_size, expected.token_pixels)
+
+
 def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: F811
     """A measurement of one family's blocks and temperature is written into both files."""
     theirs = {family.name: family for family in pack_modules("adapters.comfy.families").FAMILIES}
@@ -532,9 +663,9 @@ def test_every_family_has_a_case() -> None:
     """FLUX.1 has the authors' own numbers: test_diffusers_parity."""
     if "CONCEPT_GOLDEN_DIR" in os.environ:
         pytest.skip("other cases than this repository's")
-    own = {"SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
+    own = {"HiDream": "HiDream I1", "SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
     own |= {"cogvideox_1_0": "CogVideoX", "cogvideox_1_5": "CogVideoX"}
     own |= {"HunyuanVideo15": "HunyuanVideo 1.5", "wan": "Wan", "ltx": "LTX-Video"}
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
-    assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", "Lumina 2", *checked}
+    assert {family.name for family in FAMILIES} == {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", *checked}

@@ -7,6 +7,7 @@ from typing import Any
 import diffusers
 import torch
 
+from .image_models import IMAGE_MAKERS
 from .parts import HEADS, Processor, clip, qwen3, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
 from .video_models import VIDEO_MAKERS
 
@@ -168,6 +169,7 @@ def lumina2(kind: str) -> Any:
 
 MAKERS = {
     **VIDEO_MAKERS,
+    **IMAGE_MAKERS,
     "Lumina2": lumina2,
     "LongCat": longcat,
     "Ovis": ovis,

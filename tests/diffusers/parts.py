@@ -111,13 +111,13 @@ def qwen25_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def qwen3_vl() -> Any:
+def qwen3_vl(kind: Any = Qwen3VLModel) -> Any:
     text = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8}
     text |= {"num_attention_heads": 2, "num_key_value_heads": 1}
     text |= {"rope_scaling": {"mrope_section": [2, 1, 1], "rope_type": "default", "mrope_interleaved": True}}
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
     vision |= {"deepstack_visual_indexes": [0]}
-    return Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
 
 
 class Processor:

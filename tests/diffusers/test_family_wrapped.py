@@ -27,6 +27,10 @@ KINDS = [
     "LongCatImagePipeline",
     "OvisImagePipeline",
     "Lumina2Pipeline",
+    "AuraFlowPipeline",
+    "HiDreamImagePipeline",
+    "HunyuanImagePipeline",
+    "JoyImageEditPipeline",
     "CogVideoXPipeline",
     "WanPipeline",
     "HunyuanVideoPipeline",
@@ -53,7 +57,8 @@ def test_the_same_numbers(change: Callable[[Any], None], kind: str) -> None:
     assert torch.equal(record(pipe).raw.scores, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# diffusers' JoyImage takes none.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "JoyImage" not in kind])
 def test_lora(kind: str) -> None:
     """Beside the linears and merged into them, a LoRA gives the same maps."""
     peft = pytest.importorskip("peft")
@@ -61,8 +66,10 @@ def test_lora(kind: str) -> None:
     without = record(pipe)
     torch.manual_seed(3)
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    if kind == "HiDreamImagePipeline":
+        targets = [f"to_{part}{stream}" for part in ("q", "k", "v", "out") for stream in ("", "_t")]
     # These have one set of weights for picture and text, or only read it.
-    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX")):
+    elif not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX")):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
     pipe.transformer.add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"
@@ -75,7 +82,7 @@ def test_lora(kind: str) -> None:
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:4], "CogVideoXPipeline", "WanPipeline", "LTXPipeline"])
+@pytest.mark.parametrize("kind", [*KINDS[:4], "AuraFlowPipeline", "CogVideoXPipeline", "WanPipeline", "LTXPipeline"])
 def test_fused_projections(kind: str) -> None:
     """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
     pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))

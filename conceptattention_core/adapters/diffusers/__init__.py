@@ -142,7 +142,7 @@ class ConceptAttention:
         image: PIL, or an array or tensor ``(H, W, 3)``, 0..1 or uint8, or a list of several of one size.
         prompt: what is told beside the picture; a pooled (CLIP) text is zero for all streams, as in the paper.
         noise_level: 0 = clean, 1 = pure noise. seeds: one forward for each noise; their softmaxes are averaged.
-        size: ``(H, W)`` in pixels to resize to, rounded down to multiples of 16; the picture's own by default.
+        size: ``(H, W)`` in pixels to resize to, rounded down to whole tokens (16 pixels in most); by default its own.
         guidance_scale: what a guidance-distilled model is told; others ignore it.
         The other arguments are those of ConceptAttention. The pipeline's own progress bar counts the seeds.
         Raises ValueError on a model or arguments that will not do.

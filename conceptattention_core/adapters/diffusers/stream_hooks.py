@@ -52,7 +52,8 @@ class StreamHooks(Hooks):
 
         def on_normalised(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             output = output.clone() if self._family.rotates_in_place else output
-            self._keys = output if heads_first else output.transpose(1, 2)
+            apart = output if output.ndim == 4 else output.unflatten(-1, (shared, -1))
+            self._keys = apart if heads_first else apart.transpose(1, 2)
 
         def on_values(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             value = output.chunk(3, dim=-1)[2] if fused else output
@@ -66,13 +67,14 @@ class StreamHooks(Hooks):
 
         gate = self._family.gate(attention)
         # In the order in which they pass: normalised keys take the place of those before.
-        normalised = [] if attention.norm_k is None else [attention.norm_k.register_forward_hook(on_normalised)]
+        norm = self._family.key_norm(attention)
+        normalised = [] if norm is None else [norm.register_forward_hook(on_normalised)]
         return [
-            (attention.to_qkv if fused else attention.to_k).register_forward_hook(on_keys),
+            self._family.keys_from(attention).register_forward_hook(on_keys),
             *normalised,
-            (attention.to_qkv if fused else attention.to_v).register_forward_hook(on_values),
+            self._family.values_from(attention).register_forward_hook(on_values),
             *([] if gate is None else [gate.register_forward_hook(on_gate)]),
-            attention.to_out[0].register_forward_pre_hook(on_output),
+            self._family.output_layer(attention).register_forward_pre_hook(on_output),
         ]
 
     @torch.no_grad()

@@ -7,12 +7,16 @@ from typing import Any
 
 from torch import nn
 
+from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
 from .flux import Flux1
 from .flux2 import Flux2
+from .hidream import HiDream
 from .hunyuan import HunyuanVideo, HunyuanVideo15
+from .hunyuan_image import HunyuanImage
+from .joy_image import JoyImage
 from .krea2 import Krea2
 from .ltx import LTXVideo
 from .lumina2 import Lumina2
@@ -33,6 +37,10 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     LongCat(),
     Ovis(),
+    AuraFlow(),
+    HiDream(),
+    HunyuanImage(),
+    JoyImage(),
     CogVideoX(),
     Wan(),
     HunyuanVideo(),

@@ -82,10 +82,10 @@ class Family:
     weights; else maps choose their own blocks. block_name: what people call a block.
     max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
-    heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. rotates_in_place: what `norm_k` gives out is
-    rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
+    heads_first: `key_norm` sees ``(B, H, N, d)``, not ``(B, N, H, d)`` or ``(B, N, H*d)``. rotates_in_place: what it
+    gives out is rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
     projections: the spaces in which it can compare.
-    patch: latent cells per token, each way, of what `latent` makes.
+    patch, token_pixels: latent cells and pixels per token, each way, of what `latent` makes.
     prompt_argument: the forward's name for the prompt's tokens.
     steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
     """
@@ -105,6 +105,7 @@ class Family:
     projections: Collection[Projection] = PROJECTIONS
     input_layer: str = "x_embedder"
     patch: int = 2
+    token_pixels: int = TOKEN_PIXELS
     prompt_argument: str = "encoder_hidden_states"
     steps: int = 28
     cfg: float = 1.0
@@ -133,6 +134,22 @@ class Family:
     def heads(self, attention: Any) -> tuple[int, int]:
         """How many heads the queries have, and the keys, which several query heads may share."""
         return attention.heads, attention.heads
+
+    def keys_from(self, attention: Any) -> nn.Module:
+        """What makes the picture's keys, or query, key and value in one."""
+        return attention.to_qkv if self.fused(attention) else attention.to_k
+
+    def values_from(self, attention: Any) -> nn.Module:
+        """What makes the picture's values, or query, key and value in one."""
+        return attention.to_qkv if self.fused(attention) else attention.to_v
+
+    def key_norm(self, attention: Any) -> nn.Module | None:
+        """What normalises the picture's keys, if anything does: all heads' channels at once, or each head's own."""
+        return attention.norm_k
+
+    def output_layer(self, attention: Any) -> nn.Module:
+        """The picture's output projection, in front of which the attention outputs are read."""
+        return attention.to_out[0]
 
     def gate(self, attention: Any) -> nn.Module | None:
         """What makes the output gate, in front of its sigmoid, where `to_out` sees the output behind one."""
