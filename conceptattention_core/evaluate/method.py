@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..concepts import TokenPooling
 from ..maps import ConceptAttentionMaps
+from ..maps import Reading as MapReading
+from ..reading import OPINION, SUREST, auto_shares
 from ..scores import Projection
 from ..stream import ConceptKeys
 
@@ -17,6 +19,7 @@ NAMES: dict[Projection, str] = {
     "output": "Concept Attention",
     "cross_attention": "Raw cross-attention",
     "value": "Value space",
+    "gram": "Gram",
 }
 
 
@@ -26,6 +29,8 @@ class Method:
 
     first_block, last_block: inclusive, negative ones from the end. noise_level: 0..1. keys: what concepts attend to.
     pooling: of a concept's text pieces. temperature: of the softmax, multiplied with the family's own.
+    reading: as in `ConceptAttentionMaps.shares`. opinion, surest: of ``auto``, how much prototypes say, 0..1 (0: none),
+    and what part of the picture makes one.
     """
 
     projection: Projection = "output"
@@ -36,6 +41,9 @@ class Method:
     keys: ConceptKeys = "both"
     pooling: TokenPooling = "mean"
     temperature: float = 1.0
+    reading: MapReading = "paper"
+    opinion: float = OPINION
+    surest: float = SUREST
 
     @property
     def name(self) -> str:
@@ -47,6 +55,11 @@ class Method:
 
     def read(self, maps: ConceptAttentionMaps) -> Tensor:
         """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`."""
+        if self.reading == "auto":
+            trusted = maps.trusted(self.first_block, self.last_block)
+            features = None if maps.features is None or self.opinion == 0 else maps.features[trusted]
+            scores = maps.scores[:, trusted]
+            return auto_shares(scores, self.temperature, features, opinion=self.opinion, surest=self.surest)[0]
         if self.softmax:
             return maps.saliency(self.first_block, self.last_block, self.temperature)[0]
         chosen = maps.chosen(self.first_block, self.last_block)

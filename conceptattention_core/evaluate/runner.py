@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from ..concepts import Concepts, join_concepts
+from ..maps import ConceptAttentionMaps
 from .datasets import Sample
 from .host import DiffusersHost, Host, Look, Reading
 from .method import Method
 from .metrics import Counts
 from .protocol import Protocol, count_sample, picture_size, prompt_of
 
+Kind = tuple[str, str, str]
 KEPT_WORDS = 256
 """Concept vectors kept for the next picture, so that T5 reads a word once: bounded, whatever the data set."""
 
@@ -48,21 +50,36 @@ class Evaluator:
 
     def evaluate(self, sample: Sample) -> list[Counts]:
         """Counts in the order of the methods. Raises ValueError or RuntimeError where this sample cannot be done."""
-        settings = self._settings
-        size = picture_size((sample.image.shape[0], sample.image.shape[1]), settings.size, self._protocol.square)
-        prompt = prompt_of(sample, self._protocol.prompt)
         counts: dict[Method, Counts] = {}
         for level in dict.fromkeys(method.noise_level for method in self._methods):
-            chosen = [method for method in self._methods if method.noise_level == level]
-            readings = {_kind(method): self._reading(sample, method) for method in chosen}
-            look = Look(prompt, size, level, settings.seeds, settings.guidance)
-            maps = self._host.read(sample.image, look, list(readings.values()))
-            recorded = dict(zip(readings, maps, strict=True))
-            for method in chosen:
-                coarse = method.read(recorded[_kind(method)])
-                counts[method] = count_sample(coarse, sample, self._protocol, is_share=method.softmax)
+            # One level's maps at a time: they are gone before the next level's are made.
+            counts |= self._count(sample, [method for method in self._methods if method.noise_level == level])
         self._host.rest()
         return [counts[method] for method in self._methods]
+
+    def maps(self, sample: Sample, method: Method) -> ConceptAttentionMaps:
+        """The maps that a method reads of a sample. Raises as `evaluate` does."""
+        (maps,) = self._record(sample, [method]).values()
+        self._host.rest()
+        return maps
+
+    def _count(self, sample: Sample, methods: Sequence[Method]) -> dict[Method, Counts]:
+        """The methods of one noise level."""
+        recorded = self._record(sample, methods)
+        return {
+            method: count_sample(method.read(recorded[_kind(method)]), sample, self._protocol, method.softmax)
+            for method in methods
+        }
+
+    def _record(self, sample: Sample, methods: Sequence[Method]) -> dict[Kind, ConceptAttentionMaps]:
+        """What methods of one noise level read, by kind, from one forward for each noise."""
+        settings, (height, width) = self._settings, sample.image.shape[:2]
+        size = picture_size((height, width), settings.size, self._protocol.square)
+        prompt = prompt_of(sample, self._protocol.prompt)
+        look = Look(prompt, size, methods[0].noise_level, settings.seeds, settings.guidance)
+        readings = {_kind(method): self._reading(sample, method) for method in methods}
+        maps = self._host.read(sample.image, look, list(readings.values()))
+        return dict(zip(readings, maps, strict=True))
 
     def _reading(self, sample: Sample, method: Method) -> Reading:
         names, background_count = join_concepts(sample.names, self._protocol.background)
@@ -73,6 +90,6 @@ class Evaluator:
         return Reading(concepts, method.projection, method.keys)
 
 
-def _kind(method: Method) -> tuple[str, str, str]:
+def _kind(method: Method) -> Kind:
     """What has to be recorded for a method; methods of one kind differ only in how it is read."""
     return method.projection, method.keys, method.pooling
