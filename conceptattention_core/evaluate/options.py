@@ -13,6 +13,7 @@ from .ablate import ABLATIONS
 from .datasets.voc import VocProtocol
 from .method import Method
 from .protocol import MASK_RULES, PROMPT_RULES, UPSAMPLINGS, Protocol
+from .stages import NUMBERS
 
 DEMO, DEMO_SIZE, FULL_SIZE, SCENES = "demo", 256, 1024, 100
 
@@ -86,6 +87,15 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling, temperature, "
         "reading (paper, and auto without and with prototypes); or all. With blocks, temperature and reading the "
         "report ends in the lines to change in the family's file",
+    )
+    run.add_argument(
+        "--stages",
+        type=int,
+        nargs="*",
+        choices=NUMBERS,
+        metavar="N",
+        help="what may be changed in the reading of maps, and a verdict for each: 1 noise levels, blocks, readings; 2 "
+        "lists of two; 3 trusted blocks; 4 absent words; 5 prototypes; 7 scales; 8 time (default: all)",
     )
     run.add_argument("--study", action="store_true", help="every question that the model's family can answer, at once")
     method = command.add_argument_group("method")

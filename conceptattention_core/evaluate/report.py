@@ -38,7 +38,20 @@ def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
         "map": total.mean_average_precision,
         "leakage": total.mean_leakage,
         "class_iou": total.class_iou,
+        **_of_stages(total),
     }
+
+
+def _of_stages(total: Totals) -> dict[str, Any]:
+    """What only the rows of stages have: see `stage_report.py`."""
+    if total.stolen is not None:
+        rates = {"presence": total.presence.auroc, "peak": total.peak.auroc}
+        return {"stolen": total.stolen / max(total.labelled, 1), **rates}
+    trust = total.trust
+    if not trust.pictures:
+        return {}
+    told = {"mean": trust.mean, "stability": trust.stability, "peak": trust.peak, "pictures": trust.pictures}
+    return {"trust": told}
 
 
 def write_report(
@@ -135,6 +148,10 @@ def _words(method: dict[str, Any], varied: AbstractSet[str]) -> list[str]:
         words.append(f"temperature x {method['temperature']:g}")
     if "pooling" in varied:
         words.append(f"{method['pooling']} pooling")
+    if varied & {"opinion", "surest"} and "reading" not in varied:
+        words.append(f"opinion {method['opinion']:g} of {method['surest']:.0%} of the places")
+    if "weights" in varied and method["weights"] == "bank":
+        words.append("weights of a bank of words")
     return words
 
 

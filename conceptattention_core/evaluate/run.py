@@ -26,6 +26,8 @@ from .results import ResultFolder
 from .runner import Evaluator, Settings
 from .shards import Shard, this_shard
 from .sheet import write_sheet
+from .stage_report import write_stages
+from .stages import NUMBERS, STAGES, Stage, stage_methods
 
 
 def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int) -> int:
@@ -46,7 +48,9 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
         depth, spaces = host.family["depth"], host.family["projections"]
         base = replace(base, projection="output" if "output" in spaces else spaces[0])
         questions = questions_of(["all"] if options.study else options.ablate, spaces)
-        methods = all_methods(base, questions, depth, spaces)
+        numbers = [] if options.stages is None else options.stages or list(NUMBERS)
+        stages = [STAGES[number](base, depth) for number in STAGES if number in numbers]
+        methods = [*dict.fromkeys([*all_methods(base, questions, depth, spaces), *stage_methods(stages)])]
         seeds = tuple(range(options.seed, options.seed + options.noise_samples))
         settings = {
             "dataset": dataset.name,
@@ -62,13 +66,15 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "protocol": asdict(protocol),
             "methods": [method.describe() for method in methods],
             "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth, spaces)] for ask in questions},
+            "stages": sorted(set(numbers)),
         }
         folder = options.out or default_folder(dataset.name, model_name(options))
         results = ResultFolder(folder, settings)
-        evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance))
+        lexicon = dataset.words() if stages else None
+        evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance), lexicon)
         do_pictures(dataset, keys, evaluator, results, shard)
         shard.wait()
-        return finish(results, dataset, keys, methods, evaluator, protocol) if shard.is_main else 0
+        return finish(results, dataset, keys, methods, stages, evaluator, protocol) if shard.is_main else 0
     finally:
         shard.close()
 
@@ -100,6 +106,7 @@ def finish(
     dataset: Dataset,
     keys: Sequence[str],
     methods: Sequence[Method],
+    stages: Sequence[Stage],
     evaluator: Evaluator,
     protocol: Protocol,
 ) -> int:
@@ -117,10 +124,14 @@ def finish(
     rows = [make_row(method, total, protocol.binary) for method, total in zip(methods, totals, strict=True)]
     written = write_report(results.folder, results.settings, rows, totals[0].pictures, failed)
     written += write_plots(results.folder, results.settings, rows)
+    sample = dataset.load(next(key for key in keys if key not in failed))
     if "blocks" in results.settings["ablate"]:
-        sample = dataset.load(next(key for key in keys if key not in failed))
         written.append(write_sheet(results.folder, evaluator.maps(sample, methods[0]), sample, methods[0], rows))
-    print(written[1].read_text(encoding="utf-8"))
+    if numbers := results.settings["stages"]:
+        cost = evaluator.cost(sample, methods[0]) if 8 in numbers else None
+        title = f"{results.settings['dataset']}, {results.settings['model']}, {totals[0].pictures} pictures"
+        written.append(write_stages(results.folder, title, results.settings["family"], stages, rows, cost))
+    print(written[1 if not numbers else -1].read_text(encoding="utf-8"))
     print(f"Wrote {', '.join(path.name for path in written)} to {results.folder}")
     if failed:
         print(f"{len(failed)} pictures failed and are not in the numbers; see the report.", file=sys.stderr)

@@ -68,6 +68,19 @@ def test_confusable_scenes(tmp_path: Path) -> None:
 
 
 @NEEDS_DEMO
+def test_stages_end_in_verdicts(tmp_path: Path) -> None:
+    """Lists of two, trusted blocks, absent words: each with numbers of the right kind."""
+    report = evaluate(*SCENES, "--images", "2", "--stages", "2", "3", "4", "--out", tmp_path)
+    verdicts = (tmp_path / "stages.md").read_text(encoding="utf-8").split("\n\n")[1].splitlines()
+    assert [line[0] for line in verdicts] == ["2", "3", "4"] and all("Verdict: " in line for line in verdicts)
+    rows = {row["method"]["words"]: row for row in report["rows"]}
+    assert 0.8 < rows["absent"]["presence"] <= 1 and 0 < rows["absent"]["stolen"] < 0.5
+    assert set(rows["pair"]["class_iou"]) >= {"background"} and rows["pair"]["accuracy"] > 0.8
+    (trust,) = (row["trust"] for row in report["rows"] if "trust" in row)
+    assert sum(trust["mean"]) == pytest.approx(1, abs=1e-4) and trust["pictures"] == 2
+
+
+@NEEDS_DEMO
 def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) -> None:
     """Each row, from its own forward and compared pixel by pixel; and the model finds more than chance."""
     pipe: Any = load_demo_pipeline()
