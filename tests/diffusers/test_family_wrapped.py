@@ -32,6 +32,7 @@ KINDS = [
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
     "LTXPipeline",
+    "Cosmos2TextToImagePipeline",
 ]
 
 
@@ -62,7 +63,7 @@ def test_lora(kind: str) -> None:
     torch.manual_seed(3)
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
     # These have one set of weights for picture and text, or only read it.
-    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX")):
+    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2")):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
     pipe.transformer.add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"

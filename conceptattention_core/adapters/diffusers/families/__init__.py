@@ -10,6 +10,7 @@ from torch import nn
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1
 from .flux2 import Flux2
 from .hunyuan import HunyuanVideo, HunyuanVideo15
@@ -38,6 +39,8 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideo(),
     HunyuanVideo15(),
     LTXVideo(),
+    CosmosPredict2(),
+    CosmosPredict2Video(),
 )
 
 
