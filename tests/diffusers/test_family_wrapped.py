@@ -36,6 +36,7 @@ KINDS = [
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
     "LTXPipeline",
+    "Cosmos2TextToImagePipeline",
 ]
 
 
@@ -69,7 +70,7 @@ def test_lora(kind: str) -> None:
     if kind == "HiDreamImagePipeline":
         targets = [f"to_{part}{stream}" for part in ("q", "k", "v", "out") for stream in ("", "_t")]
     # These have one set of weights for picture and text, or only read it.
-    elif not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX")):
+    elif not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2")):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
     pipe.transformer.add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"

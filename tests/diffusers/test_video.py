@@ -96,6 +96,8 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         3,
         9,
     ),
+    "cosmos image": ("Cosmos2VideoToWorldPipeline", {}, {**GUIDED, "num_frames": 9, "image": PHOTO}, 3, 9),
+    "cosmos video": ("Cosmos2VideoToWorldPipeline", {}, {"num_frames": 9, "video": FILM[:5]}, 3, 9),
     "control": ("CogVideoXFunControlPipeline", OLD, {**GUIDED, "control_video": [FILM[:9]]}, 3, 9),
 }
 """Pipeline, the transformer's sizes, the call's settings, token frames, and pictures that it makes."""
@@ -144,6 +146,7 @@ GUIDES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "2B": ("CogVideoXPipeline", ADDED, {"guidance_scale": 6.0}),
     "wan": ("WanPipeline", {"two": True}, {"guidance_scale": 6.0}),
     "ltx": ("LTXPipeline", {}, {"guidance_scale": 6.0}),
+    "cosmos": ("Cosmos2VideoToWorldPipeline", {}, {"guidance_scale": 6.0}),
     "hunyuan": ("HunyuanVideoPipeline", {}, {"true_cfg_scale": 6.0}),
     "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {}),  # always guided, by another negative prompt
 }
@@ -155,6 +158,7 @@ def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
     """The first step sees the same noise with and without the negative prompt, which then leads it elsewhere."""
     name, sizes, settings = GUIDES[kind]
     pipe, short = make(name, **sizes), {"num_frames": 9, "output_type": "latent"}
+    short |= {"image": PHOTO} if kind == "cosmos" else {}
     guided = record(pipe, **short, **settings, **UGLY).raw.scores
     alone, other = record(pipe, **short).raw.scores, record(pipe, "ugly", **short).raw.scores
     assert_close(guided[0], alone[0], atol=1e-4, rtol=1e-4)

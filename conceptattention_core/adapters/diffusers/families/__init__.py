@@ -11,6 +11,7 @@ from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1
 from .flux2 import Flux2
 from .hidream import HiDream
@@ -46,6 +47,8 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideo(),
     HunyuanVideo15(),
     LTXVideo(),
+    CosmosPredict2(),
+    CosmosPredict2Video(),
 )
 
 
