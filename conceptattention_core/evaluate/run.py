@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -151,7 +150,7 @@ def load_host(options: argparse.Namespace, device: str) -> Host:
         if not (options.comfyui / "comfy").is_dir():
             raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
         sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
-    elif find_spec("comfy") is None:
+    elif not any((Path(folder) / "comfy").is_dir() for folder in sys.path):
         raise ValueError("These are files for ComfyUI, which cannot be imported here: say where it is with --comfyui.")
     from ..adapters.comfy.device import choose_device
 
