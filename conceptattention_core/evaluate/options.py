@@ -10,6 +10,7 @@ from typing import get_args
 from ..concepts import TokenPooling
 from ..names import split_names
 from .ablate import ABLATIONS
+from .baselines.load import add_baseline_options
 from .datasets.voc import VocProtocol
 from .method import Method
 from .protocol import MASK_RULES, PROMPT_RULES, UPSAMPLINGS, Protocol
@@ -79,6 +80,7 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling, temperature; "
         "or all. With blocks and temperature the report ends in the lines to change in the family's file",
     )
+    add_baseline_options(command)
     method = command.add_argument_group("method")
     method.add_argument(
         "--noise-level", type=float, default=0.5, metavar="0..1", help="0 = clean, 1 = noise only (default: 0.5)"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .baselines import Baseline
 from .method import Method
 from .metrics import Totals, paper_miou
 from .published import IMAGENET_ABLATIONS, TABLES, Published
@@ -26,7 +27,7 @@ PAPER_LEGEND = (
 )
 
 
-def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
+def make_row(method: Method | Baseline, total: Totals, binary: bool) -> dict[str, Any]:
     """One method's numbers, 0..1. `paper_miou` is defined for one object against the rest only."""
     return {
         "name": method.name,
@@ -59,8 +60,9 @@ def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictur
     parts = [
         f"# {dataset}, {settings['model']}",
         f"{pictures} pictures{f', and {len(failed)} that failed' if failed else ''}. {_conditions(settings, base)}",
-        _table(compared, TABLES.get(dataset, ())),
+        _table([*compared, *(row for row in rows if "baseline" in row["method"])], TABLES.get(dataset, ())),
         LEGEND + (PAPER_LEGEND if settings["protocol"]["binary"] else ""),
+        *_others(settings.get("baselines", ())),
     ]
     for question in settings["ablate"]:
         printed = IMAGENET_ABLATIONS.get(question, ()) if dataset == "imagenet-segmentation" else ()
@@ -94,10 +96,17 @@ def _conditions(settings: dict[str, Any], base: dict[str, Any]) -> str:
     )
 
 
+def _others(baselines: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence about the baselines' models, if there are any."""
+    models = dict.fromkeys(f"{one['model']} ({one['side']} px, weights {one['weights']})" for one in baselines)
+    return [f"Baselines see the picture alone, squeezed to a square: {', '.join(models)}."] if models else []
+
+
 def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
     """Rows by what tells them apart; columns without a number are left out."""
     body: list[tuple[str, list[float | None]]] = []
-    varied = [field for field in rows[0]["method"] if len({row["method"][field] for row in rows}) > 1]
+    ours = [row["method"] for row in rows if "baseline" not in row["method"]]
+    varied = [field for field in ours[0] if len({method[field] for method in ours}) > 1]
     for row in rows:
         shares = [row["accuracy"], row["true_miou"], row["paper_miou"], None, row["map"], row["leakage"]]
         numbers = [None if share is None else 100 * share for share in shares]

@@ -13,6 +13,8 @@ import torch
 from tqdm import tqdm
 
 from .ablate import ABLATIONS, Ablation, all_methods, grid
+from .baselines import Baseline
+from .baselines.load import load_baselines
 from .datasets import Dataset
 from .host import DiffusersHost, Host
 from .method import Method
@@ -36,6 +38,7 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
         raise ValueError(f"There are no pictures in {dataset.name}.")
     shard = this_shard(options.device or default_device(options))
     try:
+        baselines = load_baselines(options, protocol, shard.device)
         host = load_host(options, shard.device)
         if options.blocks is None:
             first, last = host.family["blocks"]
@@ -59,18 +62,25 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "methods": [method.describe() for method in methods],
             "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth)] for ask in dict.fromkeys(questions)},
         }
+        if baselines:
+            settings["baselines"] = [baseline.describe() for baseline in baselines]
         folder = options.out or default_folder(dataset.name, model_name(options))
         results = ResultFolder(folder, settings)
         evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance))
-        do_pictures(dataset, keys, evaluator, results, shard)
+        do_pictures(dataset, keys, evaluator, baselines, results, shard)
         shard.wait()
-        return finish(results, keys, methods, protocol) if shard.is_main else 0
+        return finish(results, keys, [*methods, *baselines], protocol) if shard.is_main else 0
     finally:
         shard.close()
 
 
 def do_pictures(
-    dataset: Dataset, keys: Sequence[str], evaluator: Evaluator, results: ResultFolder, shard: Shard
+    dataset: Dataset,
+    keys: Sequence[str],
+    evaluator: Evaluator,
+    baselines: Sequence[Baseline],
+    results: ResultFolder,
+    shard: Shard,
 ) -> None:
     """Evaluate this process's share of the pictures that have no results yet."""
     done = results.done()
@@ -82,7 +92,8 @@ def do_pictures(
     with results.writer(shard.index) as writer, tqdm(mine, unit="picture", disable=not shard.is_main) as bar:
         for key in bar:
             try:
-                counts = evaluator.evaluate(dataset.load(key))
+                sample = dataset.load(key)
+                counts = [*evaluator.evaluate(sample), *(baseline.count(sample) for baseline in baselines)]
             except Exception as error:  # one picture's failure, whatever it is, must not lose the run
                 message = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 writer.add_failure(key, message)
@@ -91,7 +102,7 @@ def do_pictures(
                 writer.add(key, counts)
 
 
-def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method], protocol: Protocol) -> int:
+def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method | Baseline], protocol: Protocol) -> int:
     """Report on all processes' pictures. Raises RuntimeError where some are missing."""
     failed = results.failures(keys)
     totals = results.totals(keys, len(methods))
