@@ -1,0 +1,4 @@
+"""How well the maps tell whether a concept is in the picture at all, on several models."""
+
+from .record import TUNING as TUNING
+from .record import sampled as sampled
