@@ -133,6 +133,18 @@ class ConceptAttentionMaps:
             total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
         return self._in_pictures(total / (len(self.scores) * len(chosen)))
 
+    def mean_scores(self, first_block: int | None = None, last_block: int | None = None) -> Tensor:
+        """The mean over steps and blocks, of each of the model's own frames: ``(batch * frames, concepts, h, w)``.
+
+        Blocks as in `chosen`.
+        """
+        chosen = self.chosen(first_block, last_block)
+        total = torch.zeros(self.scores.shape[2:])
+        for step in self.scores:
+            total += step[chosen].sum(dim=0)
+        total /= len(self.scores) * len(chosen)
+        return rearrange(total, "b c f h w -> (b f) c h w") if self.times else total
+
     def shares(
         self,
         reading: Reading | None = None,

@@ -19,7 +19,7 @@ from conceptattention_core.adapters.diffusers.families.stream import pack
 
 from .models import make
 from .test_encode import count_calls
-from .test_families import paint
+from .test_families import own_projection, paint
 from .test_generate import CONCEPTS
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
@@ -34,7 +34,15 @@ PLAIN = [
     "LongCatImagePipeline",
     "OvisImagePipeline",
     "Lumina2Pipeline",
+    "AuraFlowPipeline",
+    "HiDreamImagePipeline",
+    "HunyuanImagePipeline",
+    "JoyImageEditPipeline",
+    "JoyImageEditPlusPipeline",
+    "Cosmos2TextToImagePipeline",
 ]
+GUIDED = ["StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline", "AuraFlowPipeline", "HiDreamImagePipeline"]
+GUIDED += ["JoyImageEditPlusPipeline"]
 
 
 def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
@@ -42,38 +50,60 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     kind = type(pipe).__name__
     if "Flux2" in kind:
         return pipe._encode_vae_image(pixels, generator=None)
-    if "Qwen" in kind or "Krea" in kind:
+    if any(name in kind for name in ("Qwen", "Krea", "Joy", "Cosmos")):
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
-    return (pipe.vae.encode(pixels).latent_dist.mean - 0.1159) * 0.3611
+    shift = pipe.vae.config.get("shift_factor", 0) if "Aura" not in kind else 0
+    return (pipe.vae.encode(pixels).latent_dist.mean - shift) * pipe.vae.config.scaling_factor
+
+
+def photo_for(pipe: Any) -> Image.Image:
+    """Four by six tokens."""
+    tokens = require_family(pipe).token_pixels
+    return PHOTO.resize((6 * tokens, 4 * tokens), Image.Resampling.NEAREST)
 
 
 @pytest.mark.parametrize("kind", PLAIN)
 def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     pipe = make(kind)
+    photo = photo_for(pipe)
     single = getattr(pipe.transformer, "single_transformer_blocks", None)
     calls = count_calls(single[0].attn) if single else []
     settings: dict[str, Any] = {"max_sequence_length": 24}
+    spaces: dict[str, Any] = {"projection": own_projection(pipe)}
+    level = 80 / 81 if "Cosmos" in kind else 0.5  # its pipeline chooses the noise levels itself
     maps = ConceptAttention.encode(
-        pipe, PHOTO, CONCEPTS, prompt="a cat", noise_level=0.5, seeds=[7], guidance_scale=2.0, **settings
+        pipe, photo, CONCEPTS, prompt="a cat", noise_level=level, seeds=[7], guidance_scale=2.0, **settings, **spaces
     )
-    assert not calls and maps.raw.image_size == (64, 96) and maps.raw.sigmas == (0.5,)
+    assert not calls and maps.raw.image_size == (photo.height, photo.width)
+    assert maps.raw.sigmas == pytest.approx((level,))
 
-    pixels = torch.from_numpy(np.array(PHOTO)).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latent = latent_of(pipe, pixels)
-    noised = 0.5 * latent + 0.5 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
+    noised = (1 - level) * latent + level * torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
     told: dict[str, Any] = {"prompt": "a cat"}
     if kind == "StableDiffusion3Pipeline":  # whose pooled text is zero in `encode`, as in the paper
         context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, do_classifier_free_guidance=False, **settings)
         told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
+    if kind == "HiDreamImagePipeline":
+        t5, _, llama, _, pooled, _ = pipe.encode_prompt("a cat", do_classifier_free_guidance=False, **settings)
+        told = {"prompt_embeds_t5": t5, "prompt_embeds_llama3": llama, "pooled_prompt_embeds": 0 * pooled}
+        told["prompt"] = None
     if kind == "Flux2Pipeline":
         told["guidance_scale"] = 2.0
-    tokens = noised if kind.startswith(("Stable", "ZImage", "Flux2", "Lumina2")) else pack(noised)
-    run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": 96}
-    with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
+    if kind == "HunyuanImagePipeline":
+        told["distilled_guidance_scale"] = 2.0
+    packed = kind.startswith(("Chroma", "QwenImage", "Krea2", "LongCat", "Ovis"))
+    tokens = pack(noised) if packed else noised
+    if "Joy" in kind:  # a list of videos of one frame; Plus makes the list itself
+        tokens = noised[:, :, None] if "Plus" in kind else noised[:, None, :, None]
+    if "Cosmos" in kind:
+        tokens, told["guidance_scale"] = noised[:, :, None] / level, 0.0
+    run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
+    with ConceptAttention(pipe, CONCEPTS, **settings, **spaces) as attention:
         paint(pipe, **run, **told)
-    assert attention.maps().raw.sigmas == pytest.approx((0.5,))
+    assert attention.maps().raw.sigmas == pytest.approx((level,))
     assert_close(maps.raw.scores, attention.maps().raw.scores, atol=1e-3, rtol=1e-4)
 
 
@@ -81,10 +111,11 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
 def test_several_pictures_and_seeds(kind: str) -> None:
     """Also on a pipeline whose last call had guidance, which would read its batch otherwise."""
     pipe = make(kind)
-    if kind in ("StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline"):
+    if kind in GUIDED:
         paint(pipe, guidance_scale=3.0)
-    pair = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
-    settings: dict[str, Any] = {"max_sequence_length": 24}
+    photo = photo_for(pipe)
+    pair = [photo, photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
+    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": own_projection(pipe), "prompt": "a cat"}
     both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
     family = require_family(pipe)
     depth = len(family.blocks(pipe.transformer))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...concepts import Concepts
 from ...images import Picture, image_batch, picture_tensor
-from ...maps import TOKEN_PIXELS, ConceptAttentionMaps
+from ...maps import ConceptAttentionMaps
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
@@ -73,7 +73,7 @@ def prepare_picture(
 ) -> EncodedPicture:
     """Encode pictures of one size, and the prompt. For the arguments and errors see `ConceptAttention.encode`."""
     family = require_family(pipe)
-    pictures = picture_batch(image, size)
+    pictures = picture_batch(image, size, family.token_pixels)
     told = family.prompt(pipe, prompt, len(pictures), max_sequence_length or family.max_sequence_length)
     context = told[family.prompt_argument]
     like = context[0] if isinstance(context, list) else context
@@ -100,7 +100,8 @@ def read_picture(
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     latent = picture.latent
-    frame = family.frame((latent.shape[2] // family.patch, latent.shape[3] // family.patch))
+    grid = latent.shape[2] // family.patch, latent.shape[3] // family.patch
+    frame = family.frame(grid, token_pixels=family.token_pixels)
     recorded = []
     for seed in pipe.progress_bar(seeds):
         recorders = [
@@ -148,13 +149,13 @@ def run_blocks(family: Family, transformer: nn.Module, recorders: Sequence[Recor
             handle.remove()
 
 
-def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None) -> Tensor:
-    """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of 16."""
+def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None, multiple: int) -> Tensor:
+    """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of one."""
     several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
     pictures = [picture_tensor(one) for one in several]
     if len({picture.shape for picture in pictures}) != 1:
         raise ValueError("The pictures of one call must be of one size. Call `encode` for each of them.")
-    height, width = (max(TOKEN_PIXELS, side // TOKEN_PIXELS * TOKEN_PIXELS) for side in size or pictures[0].shape[1:3])
+    height, width = (max(multiple, side // multiple * multiple) for side in size or pictures[0].shape[1:3])
     batch = image_batch(torch.cat(pictures), len(pictures), (height, width))
     return 2 * rearrange(batch, "b h w c -> b c h w") - 1
 

@@ -89,6 +89,6 @@ class RunFinder:
             concepts=self._concepts,
             projection=self._projection,
             batch=evaluation.batch,
-            frame=self._family.frame(evaluation.grid, evaluation.times),
+            frame=self._family.frame(evaluation.grid, evaluation.times, evaluation.token_pixels),
             sigma_range=self._sigma_range,
         )

@@ -16,6 +16,12 @@ from .rules import Rule
 BINS = 10
 
 
+def auroc(values: np.ndarray, present: np.ndarray) -> float:
+    """Probability that a present concept's value is above an absent one's, ties counted half. ``(n,)`` each."""
+    there, absent = values[present][:, None], values[~present][None]
+    return float((there > absent).mean() + 0.5 * (there == absent).mean())
+
+
 @dataclass(frozen=True)
 class Answers:
     """A number for each concept of each scene, background left out, and whether it is there: ``(n,)`` each."""
@@ -25,9 +31,7 @@ class Answers:
 
     @property
     def auroc(self) -> float:
-        """Probability that a present concept's number is above an absent one's, ties counted half."""
-        there, absent = self.found[self.present][:, None], self.found[~self.present][None]
-        return float((there > absent).mean() + 0.5 * (there == absent).mean())
+        return auroc(self.found, self.present)
 
     @property
     def balance(self) -> np.ndarray:

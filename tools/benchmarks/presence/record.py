@@ -14,7 +14,7 @@ import torch
 from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, NOUNS, Scene, scene
 from conceptattention_core.maps import ConceptAttentionMaps
 from tools.benchmarks.checkpoints import checkpoint_folder
-from tools.benchmarks.quality import look_alikes
+from tools.benchmarks.quality.words import look_alikes
 
 TUNING = 500_000_000
 FIRST = {"tuning": TUNING, "held-out": HELD_OUT + 3000}
