@@ -32,6 +32,7 @@ KINDS = [
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
     "LTXPipeline",
+    "LTX2Pipeline",
     "Cosmos2TextToImagePipeline",
 ]
 

@@ -16,6 +16,7 @@ from .flux2 import Flux2
 from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .krea2 import Krea2
 from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
@@ -39,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideo(),
     HunyuanVideo15(),
     LTXVideo(),
+    LTX2(),
     CosmosPredict2(),
     CosmosPredict2Video(),
 )
