@@ -69,6 +69,14 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         9,
     ),
     "wan video": ("WanVideoToVideoPipeline", {}, {**GUIDED, "video": FILM[:9], "strength": 1.0}, 3, 9),
+    "wan vace": ("WanVACEPipeline", {}, {**GUIDED, "video": FILM[:9], "num_frames": 9}, 3, 9),
+    "wan vace of references": (
+        "WanVACEPipeline",
+        {"two": True},
+        {**GUIDED, "num_frames": 9, "reference_images": [PHOTO, PHOTO]},
+        3,
+        9,
+    ),
     "hunyuan": ("HunyuanVideoPipeline", {}, {"num_frames": 9}, 3, 9),
     "hunyuan guided": ("HunyuanVideoPipeline", {}, {"num_frames": 9, "true_cfg_scale": 3.0, **UGLY}, 3, 9),
     "hunyuan image beside": (
@@ -116,8 +124,8 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
 
 @pytest.fixture(autouse=True)
 def prompts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of Wan's pipelines do not run without ftfy, which cleans prompts."""
-    for name in ("i2v", "video2video"):
+    """Some of Wan's pipelines do not run without ftfy, which cleans prompts."""
+    for name in ("i2v", "video2video", "vace"):
         cleaner = SimpleNamespace(fix_text=lambda text: text)
         monkeypatch.setattr(f"diffusers.pipelines.wan.pipeline_wan_{name}.ftfy", cleaner, raising=False)
 
@@ -184,12 +192,13 @@ def test_several_videos_are_each_their_own(kind: str) -> None:
     pipe = make(kind)
     prompts, settings = ("a cat on the sofa", "a dragon on the rock"), {"num_frames": 9, "output_type": "latent"}
     settings |= {} if "Hunyuan" in kind else {**SHORT, **FURTHER} if "LTX2" in kind else GUIDED
-    both = record(pipe, list(prompts), seeds=(1, 2), **settings)
-    assert len(both) == 18 and both.raw.scores.shape[2] == 2
-    for at, prompt in enumerate(prompts):
-        alone = record(pipe, prompt, seeds=(at + 1,), **settings)
-        assert_close(both.raw.scores[:, :, at : at + 1], alone.raw.scores, atol=1e-3, rtol=1e-3)
-        assert_close(both[9 * at + 4].raw.saliency(), alone[4].raw.saliency(), atol=1e-3, rtol=0)
+    each = 1 if kind.startswith(("CogVideoX", "HunyuanVideo15")) else 2  # which do not make two of a prompt
+    many = record(pipe, list(prompts), seeds=range(2 * each), num_videos_per_prompt=each, **settings)
+    assert len(many) == 18 * each and many.raw.scores.shape[2] == 2 * each
+    for at, prompt in ((each - 1, prompts[0]), (each, prompts[1])):
+        alone = record(pipe, prompt, seeds=(at,), **settings)
+        assert_close(many.raw.scores[:, :, at : at + 1], alone.raw.scores, atol=1e-3, rtol=1e-3)
+        assert_close(many[9 * at + 4].raw.saliency(), alone[4].raw.saliency(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])

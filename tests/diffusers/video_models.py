@@ -56,7 +56,10 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
 
     def transformer() -> Any:
         sizes: dict[str, Any] = {"image_dim": 16, "added_kv_proj_dim": 64} if seen else {}
-        return diffusers.WanTransformer3DModel(
+        kind_of = diffusers.WanTransformer3DModel
+        if "VACE" in kind:
+            kind_of, sizes["vace_layers"] = diffusers.WanVACETransformer3DModel, [0, 2]
+        return kind_of(
             in_channels=given, out_channels=16, text_dim=32, freq_dim=16, ffn_dim=64, num_layers=3, **HEADS, **sizes
         ).eval()
 
@@ -68,6 +71,7 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
         parts["image_processor"] = CLIPImageProcessor(size=8, crop_size=8)
     if "VideoToVideo" not in kind:
         parts |= {"transformer_2": transformer() if two else None, "boundary_ratio": 0.9 if two else None}
+    if kind in ("WanPipeline", "WanImageToVideoPipeline"):
         parts["expand_timesteps"] = tokens
     return getattr(diffusers, kind)(transformer=transformer(), **parts)
 
