@@ -69,6 +69,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         9,
     ),
     "wan video": ("WanVideoToVideoPipeline", {}, {**GUIDED, "video": FILM[:9], "strength": 1.0}, 3, 9),
+    "lucy": ("LucyEditPipeline", {"tokens": True}, {**GUIDED, "video": FILM[:9], "num_frames": 9}, 3, 9),
     "wan vace": ("WanVACEPipeline", {}, {**GUIDED, "video": FILM[:9], "num_frames": 9}, 3, 9),
     "wan vace of references": (
         "WanVACEPipeline",
@@ -125,9 +126,10 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
 @pytest.fixture(autouse=True)
 def prompts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of Wan's pipelines do not run without ftfy, which cleans prompts."""
-    for name in ("i2v", "video2video", "vace"):
+    names = [f"wan.pipeline_wan_{kind}" for kind in ("i2v", "video2video", "vace")]
+    for name in [*names, "lucy.pipeline_lucy_edit"]:
         cleaner = SimpleNamespace(fix_text=lambda text: text)
-        monkeypatch.setattr(f"diffusers.pipelines.wan.pipeline_wan_{name}.ftfy", cleaner, raising=False)
+        monkeypatch.setattr(f"diffusers.pipelines.{name}.ftfy", cleaner, raising=False)
 
 
 def record(pipe: Any, *args: Any, **settings: Any) -> Any:

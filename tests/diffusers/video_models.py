@@ -52,7 +52,7 @@ def wan_vae() -> Any:
 
 def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) -> Any:
     """two: 2.2's two models. seen: 2.1's picture goes through CLIP, too. tokens: 2.2's 5B, a timestep for each."""
-    given = 36 if "Image" in kind and not tokens else 16
+    given = 32 if "Lucy" in kind else 36 if "Image" in kind and not tokens else 16
 
     def transformer() -> Any:
         sizes: dict[str, Any] = {"image_dim": 16, "added_kv_proj_dim": 64} if seen else {}
@@ -71,7 +71,7 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
         parts["image_processor"] = CLIPImageProcessor(size=8, crop_size=8)
     if "VideoToVideo" not in kind:
         parts |= {"transformer_2": transformer() if two else None, "boundary_ratio": 0.9 if two else None}
-    if kind in ("WanPipeline", "WanImageToVideoPipeline"):
+    if kind in ("WanPipeline", "WanImageToVideoPipeline", "LucyEditPipeline"):
         parts["expand_timesteps"] = tokens
     return getattr(diffusers, kind)(transformer=transformer(), **parts)
 
@@ -234,6 +234,7 @@ EDGE = 64
 VIDEO_MAKERS = {
     "CogVideoX": cogvideox,
     "Wan": wan,
+    "Lucy": wan,
     "Cosmos2": cosmos,
     "LTX2": ltx2,
     "LTXP": ltx,

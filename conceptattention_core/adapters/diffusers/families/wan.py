@@ -24,7 +24,13 @@ PICTURES_OF_A_FRAME = 4
 
 class Wan(CrossFamily):
     name = "Wan"
-    pipelines = ("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline", "WanVACEPipeline")
+    pipelines = (
+        "WanPipeline",
+        "WanImageToVideoPipeline",
+        "WanVideoToVideoPipeline",
+        "WanVACEPipeline",
+        "LucyEditPipeline",
+    )
     transformer = "WanTransformer3DModel"
     projections = VIDEO_PROJECTIONS
     video = True
