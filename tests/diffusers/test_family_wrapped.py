@@ -36,6 +36,7 @@ KINDS = [
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
     "LTXPipeline",
+    "LTX2Pipeline",
     "Cosmos2TextToImagePipeline",
 ]
 
