@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 from .letters import quoted
 from .maps import ConceptAttentionMaps, Reading, select_blocks
 from .masks.edges import CELLS, cell_colors, walked_maps
+from .pictures.weights import step_rows
 from .state import Stroke, View
 
 MESSAGE_BYTES = 60 * 1024
@@ -114,6 +115,18 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
         even = shares[:, : shares.shape[1] // 2 * 2, : shares.shape[2] // 2 * 2]
         shares = reduce(even, "n (h 2) (w 2) -> n h w", "mean")
     return (shares * 255).round().to(torch.uint8).numpy()
+
+
+def weights(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
+    """How much ``auto`` trusts each step and block of a picture, ``(steps, blocks)`` float32, sum 1.
+
+    Blocks that may not be trusted count nothing. Steps that are very many share a row (`pictures.weights`).
+    """
+    one = maps.picture(picture)
+    own = one.frames_in_pictures(one.block_weights())[0]
+    whole = torch.zeros(len(one.sigmas), len(one.blocks))
+    whole[:, one.trusted()] = own
+    return step_rows(whole, one.sigmas)[0].numpy()
 
 
 def enlarged(grid: np.ndarray, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -50,6 +50,8 @@ APPLIED = """() => {
     const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return [new Set(new Uint32Array(data.buffer)).size];
 }"""
+BARS = """() => [...document.querySelectorAll('.concept-explorer .bars > *')].map(
+    (bar) => [parseFloat(bar.style.height), bar.className])"""
 FIND = "window.explorer = () => app.graph.nodes.find((n) => n.type === 'ConceptAttentionExplorer').conceptExplorer"
 
 
@@ -163,11 +165,17 @@ def test_what_is_seen_is_what_the_node_gives(driver: Any, request: pytest.Fixtur
         driver.control(f"button:text-is('{name}')").click()
         driver.settle()
         assert driver.state()[{"Edges": "edges", "Auto": "reading"}[name]] == {"Edges": False, "Auto": "auto"}[name]
+    # Beside the blocks' sliders, those that Auto trusts: of the six the last two, which were chosen.
+    bars = page.evaluate(BARS)
+    assert [height > 4 for height, _ in bars] == [False] * 4 + [True] * 2 and max(bars)[0] == 100
+    assert [name for _, name in bars] == ["bar out"] * 4 + ["bar"] * 2
+    front_end.screenshot(f"explorer weights {request.node.callspec.id}")
     other = same(driver.run())
     assert not np.array_equal(other, third)
     for name in ("Edges", "Auto"):
         driver.control(f"button:text-is('{name}')").click()
         driver.settle()
+    assert not driver.control(".weights").is_visible()
     # Painted strokes are in the mask, and taken back.
     driver.view("heat")
     inside = bool(third[20, 40].max())

@@ -57,18 +57,20 @@ def test_shares_and_series(core: Any) -> None:
     what, explore = shown(core), core("explore")
     root = f"/concept_attention/{KEY}"
     view = "first_block=-3&last_block=-2&start=0.5&end=1&temperature=2"
-    (_, whole), (_, part), (_, blocks), (status, about) = ask(
+    (_, whole), (_, part), (_, blocks), (_, trusted), (status, about) = ask(
         core,
         what,
         f"{root}/shares?picture=1",
         f"{root}/shares?picture=0&from=1&{view}",
         f"{root}/series?picture=1&concept=2&by=block",
+        f"{root}/weights?picture=1&{view}",
         f"{root}/about",
     )
     assert whole == explore.stack(what.maps, 1).tobytes()
     read = explore.reading(what.maps, core("state").View("", 0.5, -3, -2, 0.5, 1.0, 2.0))
     assert part == explore.stack(read, 0)[1:].tobytes() != explore.stack(what.maps, 0)[1:].tobytes()
     assert blocks == explore.series(what.maps, 1, 2, "block", 10**6).tobytes() and len(blocks) == 5 * 48
+    assert np.array_equal(np.frombuffer(trusted, "<f4").reshape(2, 5), explore.weights(read, 1))
     assert status == 200 and b'"thing 2"' in about
 
 

@@ -25,6 +25,7 @@ from conceptattention_core.explore import (
     series,
     stack,
     stacks,
+    weights,
 )
 from conceptattention_core.maps import ConceptAttentionMaps, covered_size, resize_maps
 from conceptattention_core.state import View, clicks_of, parse_state
@@ -96,6 +97,16 @@ def test_a_reading_may_weigh_blocks_by_themselves() -> None:
     torch.testing.assert_close(some.shares(), MAPS.shares("auto", 1, 3))
     with pytest.raises(ValueError, match="not what the explorer wrote"):
         parse_state('{"reading": "both"}')
+
+
+def test_weights_are_those_of_the_reading_auto() -> None:
+    """Of the trusted blocks; of a video's picture between two frames, what lies between those of the frames."""
+    seen = weights(reading(MAPS, View(first_block=1, last_block=3, end=0.75)), 1)
+    wanted = replace(MAPS, scores=SCORES[:3], sigmas=MAPS.sigmas[:3]).picture(1).block_weights(1, 3)[0]
+    assert seen.shape == (3, 5) and not seen[:, [0, 4]].any()
+    np.testing.assert_allclose(seen[:, 1:4], wanted, rtol=1e-5)
+    film = replace(MAPS, scores=SCORES.movedim(2, 3)[:, :, None], times=(0.0, 0.5, 1.0))
+    np.testing.assert_allclose(weights(film, 1), (weights(MAPS, 0) + weights(MAPS, 1)) / 2, rtol=1e-5)
 
 
 def test_series_by_block_and_step() -> None:

@@ -11,6 +11,7 @@ import { SELECTS, clicksOf, drawSelection, selected } from "./explorer_select.js
 import { sourceOf } from "./graph.js";
 import { DEFAULTS, ROOT, SERIES, blockRange, conceptOf, readState, stepRange, weighs, writeState }
   from "./explorer_state.js";
+import { showWeights } from "./explorer_weights.js";
 import { word } from "./words.js";
 
 const WAITING = "Run the workflow to see its maps.";
@@ -190,6 +191,7 @@ export class Explorer {
 
   draw() {
     if (!this.about || !this.maps) return;
+    showWeights(this);
     const { canvas } = this.page, [height, width] = this.about.size, view = this.kept.view;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d"), mask = this.mask();

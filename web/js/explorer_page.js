@@ -5,7 +5,7 @@ import { word } from "./words.js";
 
 const STYLE = `
 .concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box;
-  padding: 4px; color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
+  container-type: size; padding: 4px; color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
 .concept-explorer .stage { flex: 1 1 0; min-height: 140px; position: relative; display: flex;
   justify-content: center; align-items: center; background: #0004; border-radius: 4px; overflow: hidden; }
 .concept-explorer canvas { width: 100%; height: 100%; object-fit: contain; cursor: crosshair; touch-action: none; }
@@ -24,6 +24,16 @@ const STYLE = `
 .concept-explorer .tools label { flex-basis: 60px; }
 .concept-explorer .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 4px; border-radius: 2px; }
 .concept-explorer .said { min-height: 15px; opacity: 0.85; }
+.concept-explorer .weights { display: flex; gap: 6px; align-items: center; font-size: 10px; line-height: 11px; }
+.concept-explorer .weights > div { flex: 1; min-width: 0; }
+.concept-explorer .weights canvas { display: block; height: 18px; object-fit: fill; image-rendering: pixelated;
+  cursor: default; }
+.concept-explorer .bars, .concept-explorer .numbers { display: flex; align-items: flex-end; text-align: center; }
+.concept-explorer .bars { height: 28px; }
+.concept-explorer .bars > *, .concept-explorer .numbers > * { flex: 1 1 0; min-width: 0; }
+.concept-explorer .bar { background: currentColor; margin: 0 min(2px, 8%); }
+.concept-explorer .bar.out { opacity: 0.3; }
+@container (max-height: 420px) { .concept-explorer .weights { display: none; } }
 .concept-explorer [hidden] { display: none; }`;
 
 export const VIEWS = { heat: "Heat map", all: "All concepts", mask: "Mask", blocks: "By block", steps: "By step" };
@@ -73,6 +83,9 @@ export function makePage() {
   const later = [page.picture.label, page.play, page.keep, page.edges, page.auto, page.on, page.off];
   for (const one of later) one.hidden = true;
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": word("Concepts") });
+  page.weights = element("div", { className: "weights", role: "img", hidden: true },
+    [element("span", { title: word("Weigh blocks and steps by what they show themselves") }, [word("Auto trusts")]),
+      element("div")]);
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
     element("style", {}, [STYLE]),
@@ -82,6 +95,7 @@ export function makePage() {
       page.auto, page.save]),
     page.legend,
     element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
+    page.weights,
     element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),
     element("div", { className: "row" }, [page.firstStep.label, page.lastStep.label]),
     element("div", { className: "row tools" }, [page.on, page.off, page.add, page.remove, page.brush.label, page.undo,

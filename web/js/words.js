@@ -62,6 +62,12 @@ const WORDS = {
   "Auto": ["自动", "自動", "자동"],
   "Weigh blocks and steps by what they show themselves": ["按各块、各步自身所示的内容加权",
     "ブロックとステップを、それ自身が示すものに応じて重み付けします", "블록과 스텝을 스스로 보여 주는 것에 따라 가중합니다"],
+  "Auto trusts": ["自动所信", "自動の信頼", "자동의 신뢰"],
+  "Block {block}: {part} %": ["块 {block}：{part} %", "ブロック {block}：{part} %", "블록 {block}: {part} %"],
+  "Auto trusts block {block} most: {part} %": ["自动最信任块 {block}：{part} %",
+    "自動が最も信頼するのはブロック {block}：{part} %", "자동이 가장 신뢰하는 블록은 {block}: {part} %"],
+  "How much each step of a block counts: the first step is the top row": ["每个块的各步占多少：最上一行是第一步",
+    "ブロックの各ステップがどれだけ数えられるか：最上段が最初のステップ", "블록의 각 스텝이 얼마나 반영되는지: 맨 윗줄이 첫 스텝"],
   "Save PNG": ["保存 PNG", "PNG を保存", "PNG 저장"],
   "Save what is seen": ["保存所见", "表示中のものを保存します", "보이는 것을 저장합니다"],
   ["Click, or left and right: choose a concept. Up and down: the threshold. While painting, arrows move the "

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...concepts import parse_concepts
-from ...explore import MESSAGE_BYTES, reading, series, stack
+from ...explore import MESSAGE_BYTES, reading, series, stack, weights
 from ...letters import printable
 from ...maps import READINGS, ConceptAttentionMaps, covered_size
 from ...masks.presence import presence
@@ -155,6 +155,13 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         picture = number(asked, "picture", 0, shown.maps.pictures - 1)
         view, by = view_of(asked), asked.get("by", "block")
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
+
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/weights")
+    async def trusted(request: web.Request) -> web.Response:
+        """``(steps, blocks)`` float32, how much the reading auto trusts each, in a view of a picture."""
+        shown, asked = found(request), request.query
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.pictures - 1)
+        return await answer(lambda: weights(reading(shown.maps, view), picture).astype("<f4").tobytes())
 
     @routes.get("/concept_attention/{key:[0-9a-f]{32}}/select")
     async def selected(request: web.Request) -> web.Response:
