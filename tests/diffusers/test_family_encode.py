@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention
-from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 from conceptattention_core.adapters.diffusers.families.stream import pack
 
 from .models import make
@@ -39,9 +39,11 @@ PLAIN = [
     "HunyuanImagePipeline",
     "JoyImageEditPipeline",
     "JoyImageEditPlusPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline",
 ]
 GUIDED = ["StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline", "AuraFlowPipeline", "HiDreamImagePipeline"]
-GUIDED += ["JoyImageEditPlusPipeline"]
+GUIDED += ["JoyImageEditPlusPipeline", "StableDiffusionXLPipeline", "StableDiffusionPipeline"]
 
 
 def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
@@ -52,7 +54,8 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     if any(name in kind for name in ("Qwen", "Krea", "Joy")):
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
-    shift = pipe.vae.config.get("shift_factor", 0) if "Aura" not in kind else 0
+    unshifted = kind.startswith(("Aura", "StableDiffusionXL", "StableDiffusionPipeline"))
+    shift = 0 if unshifted else pipe.vae.config.get("shift_factor", 0)
     return (pipe.vae.encode(pixels).latent_dist.mean - shift) * pipe.vae.config.scaling_factor
 
 
@@ -66,9 +69,9 @@ def photo_for(pipe: Any) -> Image.Image:
 def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     pipe = make(kind)
     photo = photo_for(pipe)
-    single = getattr(pipe.transformer, "single_transformer_blocks", None)
+    single = getattr(denoisers(pipe)[0], "single_transformer_blocks", None)
     calls = count_calls(single[0].attn) if single else []
-    settings: dict[str, Any] = {"max_sequence_length": 24}
+    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": next(iter(require_family(pipe).projections))}
     maps = ConceptAttention.encode(
         pipe, photo, CONCEPTS, prompt="a cat", noise_level=0.5, seeds=[7], guidance_scale=2.0, **settings
     )
@@ -77,13 +80,21 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latent = latent_of(pipe, pixels)
-    noised = 0.5 * latent + 0.5 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
+    noised, level = 0.5 * latent + 0.5 * noise, {"sigmas": [0.5]}
+    if hasattr(pipe, "unet"):
+        schedule, level = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), {"timesteps": [500]}
+        noised = schedule.add_noise(latent, noise, torch.tensor([500]))  # pyright: ignore[reportArgumentType]
     told: dict[str, Any] = {"prompt": "a cat"}
+    alone: dict[str, Any] = {"do_classifier_free_guidance": False, "max_sequence_length": 24}
     if kind == "StableDiffusion3Pipeline":  # whose pooled text is zero in `encode`, as in the paper
-        context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, do_classifier_free_guidance=False, **settings)
+        context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, **alone)
+        told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
+    if kind == "StableDiffusionXLPipeline":
+        context, _, pooled, _ = pipe.encode_prompt("a cat", do_classifier_free_guidance=False)
         told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
     if kind == "HiDreamImagePipeline":
-        t5, _, llama, _, pooled, _ = pipe.encode_prompt("a cat", do_classifier_free_guidance=False, **settings)
+        t5, _, llama, _, pooled, _ = pipe.encode_prompt("a cat", **alone)
         told = {"prompt_embeds_t5": t5, "prompt_embeds_llama3": llama, "pooled_prompt_embeds": 0 * pooled}
         told["prompt"] = None
     if kind == "Flux2Pipeline":
@@ -94,7 +105,7 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     tokens = pack(noised) if packed else noised
     if "Joy" in kind:  # a list of videos of one frame; Plus makes the list itself
         tokens = noised[:, :, None] if "Plus" in kind else noised[:, None, :, None]
-    run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
+    run = {**level, "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
     with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
         paint(pipe, **run, **told)
     assert attention.maps().raw.sigmas == pytest.approx((0.5,))
@@ -109,10 +120,10 @@ def test_several_pictures_and_seeds(kind: str) -> None:
         paint(pipe, guidance_scale=3.0)
     photo = photo_for(pipe)
     pair = [photo, photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
-    settings: dict[str, Any] = {"max_sequence_length": 24}
+    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": next(iter(require_family(pipe).projections))}
     both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
     family = require_family(pipe)
-    depth = len(family.blocks(pipe.transformer))
+    depth = len(family.blocks(denoisers(pipe)[0]))
     assert both.raw.scores.shape == (2, depth, 2, 3, 4, 6) and both.raw.family == family.name
     one = ConceptAttention.encode(pipe, pair[1], CONCEPTS, seeds=[2], **settings)
     assert_close(both[1].raw.scores[1:], one.raw.scores, atol=1e-3, rtol=1e-4)
