@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..concepts import Concepts, TokenPooling
 from ..maps import ConceptAttentionMaps
-from ..scores import Projection
+from ..scores import PROJECTIONS, Projection
 from ..stream import ConceptKeys
 
 
@@ -41,7 +41,10 @@ class Look:
 
 
 class Host(Protocol):
-    """One model. family: its name, file, depth and own temperature and blocks; weights: a digest of them."""
+    """One model. family: its name, file, depth, own temperature and blocks, and the spaces that it has (projections).
+
+    weights: a digest of them.
+    """
 
     family: dict[str, Any]
     weights: str
@@ -77,6 +80,7 @@ class DiffusersHost:
             "depth": len(family.blocks(model)),
             "temperature": family.temperature,
             "blocks": family.default_blocks,
+            "projections": PROJECTIONS,
         }
         self.weights = digest(next(getattr(model, family.input_layer).parameters()))
         self.dtype = str(model.dtype).removeprefix("torch.")

@@ -29,13 +29,17 @@ from conceptattention_core.adapters.diffusers.tap import Tap
 from conceptattention_core.adapters.diffusers.weights import flux_weights
 from conceptattention_core.record import Recorder
 
+from . import encoders
 from . import test_cross_families as cross
 from . import test_family_oracle as oracle
 from .golden_cases import FOLDER, Case, read_case
 from .graphs import randn
+from .test_cosmos import MODELS as COSMOS_MODELS
+from .test_cosmos import SETTINGS as COSMOS_SETTINGS
 from .test_cross_golden import SETTINGS, expected
 from .test_family_golden import LOOSE, TOLERANCES, evaluate
 from .test_family_golden import core as pack_modules  # noqa: F401
+from .test_video import build
 
 Transformer = torch.nn.Module
 Inputs = dict[str, Any]
@@ -321,6 +325,24 @@ def hunyuan(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, 
     return transformer, {**told, "encoder_attention_mask_2": torch.zeros(2, 3)}, None
 
 
+def ltx(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes, text = case.config["model"], case.tensors["context"]
+    transformer = diffusers.LTXVideoTransformer3DModel(**sizes, out_channels=sizes["in_channels"])
+    transformer.load_state_dict(single_file_utils.convert_ltx_transformer_checkpoint_to_diffusers(state))
+    frames, h, w = case.x.shape[2:]
+    inputs = {
+        "hidden_states": rearrange(case.x, "b c t h w -> b (t h w) c"),
+        "timestep": 1000 * case.tensors["t"],
+        "encoder_hidden_states": text,
+        "encoder_attention_mask": torch.ones(text.shape[:2]),
+        "num_frames": frames,
+        "height": h,
+        "width": w,
+        "rope_interpolation_scale": (8 / 25, 32, 32),
+    }
+    return transformer, inputs, lambda made: rearrange(made, "b (t h w) c -> b c t h w", t=frames, h=h)
+
+
 REFINER = {
     "individual_token_refiner.blocks": "token_refiner.refiner_blocks",
     "input_embedder": "proj_in",
@@ -363,6 +385,7 @@ BUILDERS = {
     "sdxl_unet": sdxl,
     "HunyuanVideo": hunyuan,
     "HunyuanVideo15": hunyuan,
+    "ltx": ltx,
     "wan": wan,
     "cogvideox_1_0": cogvideo,
     "cogvideox_1_5": cogvideo,
@@ -694,6 +717,45 @@ def test_stable_diffusion_1_is_what_comfyui_makes_of_it(projection: Any, pack_mo
     assert maps.token_pixels == expected.token_pixels == 8
 
 
+@pytest.mark.usefixtures("rounded_exp")
+@pytest.mark.parametrize(("name", "projection"), [one for one in COSMOS_SETTINGS if one[0] != "anima"])
+def test_cosmos_is_what_comfyui_makes_of_it(name: str, projection: Any, pack_modules: Any) -> None:  # noqa: F811
+    """It has no file: ComfyUI's own numbers, which the model's own forward holds (test_cosmos)."""
+    config, sizes, _, _ = COSMOS_MODELS[name]
+    model, level, grid = build(config, sizes, 5), 0.6, (3, 4, 6) if "video" in name else (1, 4, 6)
+    seen = randn(2, 16, grid[0], 2 * grid[1], 2 * grid[2], seed=9)
+    text, rows = randn(2, 7, encoders.WIDTH, seed=1), randn(1, 3, encoders.WIDTH, seed=2)
+    tensors = {"x": seen / (1 - level), "context": text, "concepts": rows}
+    if "video" in name:
+        tensors["c_concat"] = torch.zeros(2, 1, *seen.shape[2:])
+    case = Case(name, {"unet_config": sizes}, tensors)
+    apply = pack_modules("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(model, case.concepts(pack_modules("concepts")), projection, 0.0, 1.0)
+    latent, _, velocity = evaluate(case, patched, level / (1 - level))
+    expected = runs.find(latent)
+
+    transformer = diffusers.CosmosTransformer3DModel(
+        in_channels=sizes["in_channels"],
+        num_layers=sizes["num_blocks"],
+        num_attention_heads=sizes["num_heads"],
+        attention_head_dim=sizes["model_channels"] // sizes["num_heads"],
+        text_embed_dim=sizes["crossattn_emb_channels"],
+        adaln_lora_dim=sizes["adaln_lora_dim"],
+        rope_scale=(1.0, 1.0, 1.0),
+        extra_pos_embed_type=None,
+    )
+    state = weights_of(model.model)
+    transformer.load_state_dict(single_file_utils.convert_cosmos_transformer_checkpoint_to_diffusers(state))
+    inputs = {"hidden_states": seen, "timestep": torch.full((2,), level), "encoder_hidden_states": text}
+    inputs |= {"padding_mask": torch.zeros(1, 1, 8, 8), "condition_mask": tensors.get("c_concat")}
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, made = record(family, transformer.eval(), inputs, case.concepts(core), projection)
+    assert_close(made, velocity, atol=5e-5, rtol=0)
+    assert maps.family == expected.family and maps.scores.shape == expected.scores.shape
+    assert_close(maps.scores, expected.scores, atol=5e-4, rtol=0)
+    assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
+
+
 def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: F811
     """A measurement of one family's blocks and temperature is written into both files."""
     theirs = {family.name: family for family in pack_modules("adapters.comfy.families").FAMILIES}
@@ -714,4 +776,5 @@ def test_every_family_has_a_case() -> None:
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
     apart = {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", "Stable Diffusion 1.5"}
+    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video"}
     assert {family.name for family in FAMILIES} == apart | checked

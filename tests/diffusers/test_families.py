@@ -35,6 +35,7 @@ PLACES = {
     "Krea2Pipeline": 0,
     "LongCatImagePipeline": 0,
     "OvisImagePipeline": 0,
+    "Cosmos2TextToImagePipeline": 0,
     "Lumina2Pipeline": 3,  # behind "system <Prompt Start>"
     "AuraFlowPipeline": 0,
     "HiDreamImagePipeline": 0,
@@ -61,10 +62,11 @@ CFG: dict[str, dict[str, Any]] = {
     "JoyImageEditPlusPipeline": {"guidance_scale": 3.0},
     "StableDiffusionXLPipeline": {"guidance_scale": 3.0},
     "StableDiffusionPipeline": {"guidance_scale": 3.0},
+    "Cosmos2TextToImagePipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
 NONE |= {"StableDiffusion": 1.0, "AuraFlow": 1.0, "HiDream": 1.0, "HunyuanImage": 1.0, "JoyImage": 1.0}
-NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "Krea2": 0.0, "ZImage": 0.0}
+NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "LTX": 1.0, "Cosmos2": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
@@ -156,8 +158,7 @@ def test_the_picture_is_the_same_and_the_pipeline_too(kind: str, monkeypatch: py
     pipe = make(kind)
     plain, (model,) = paint(pipe, **KINDS[kind]), denoisers(pipe)
     before = state_of(model)
-    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": own_projection(pipe)}
-    with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24, projection=own_projection(pipe)) as attention:
         assert state_of(model) != before
         inside = paint(pipe, **KINDS[kind])
     assert np.array_equal(plain, inside) and np.std(plain) > 0

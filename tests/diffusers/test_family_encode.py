@@ -41,6 +41,7 @@ PLAIN = [
     "JoyImageEditPlusPipeline",
     "StableDiffusionXLPipeline",
     "StableDiffusionPipeline",
+    "Cosmos2TextToImagePipeline",
 ]
 GUIDED = ["StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline", "AuraFlowPipeline", "HiDreamImagePipeline"]
 GUIDED += ["JoyImageEditPlusPipeline", "StableDiffusionXLPipeline", "StableDiffusionPipeline"]
@@ -51,7 +52,7 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     kind = type(pipe).__name__
     if "Flux2" in kind:
         return pipe._encode_vae_image(pixels, generator=None)
-    if any(name in kind for name in ("Qwen", "Krea", "Joy")):
+    if any(name in kind for name in ("Qwen", "Krea", "Joy", "Cosmos")):
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
     unshifted = kind.startswith(("Aura", "StableDiffusionXL", "StableDiffusionPipeline"))
@@ -71,19 +72,22 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     photo = photo_for(pipe)
     single = getattr(denoisers(pipe)[0], "single_transformer_blocks", None)
     calls = count_calls(single[0].attn) if single else []
-    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": next(iter(require_family(pipe).projections))}
+    settings: dict[str, Any] = {"max_sequence_length": 24}
+    spaces: dict[str, Any] = {"projection": next(iter(require_family(pipe).projections))}
+    level = 80 / 81 if "Cosmos" in kind else 0.5  # its pipeline chooses the noise levels itself
     maps = ConceptAttention.encode(
-        pipe, photo, CONCEPTS, prompt="a cat", noise_level=0.5, seeds=[7], guidance_scale=2.0, **settings
+        pipe, photo, CONCEPTS, prompt="a cat", noise_level=level, seeds=[7], guidance_scale=2.0, **settings, **spaces
     )
-    assert not calls and maps.raw.image_size == (photo.height, photo.width) and maps.raw.sigmas == (0.5,)
+    assert not calls and maps.raw.image_size == (photo.height, photo.width)
+    assert maps.raw.sigmas == pytest.approx((level,))
 
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latent = latent_of(pipe, pixels)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
-    noised, level = 0.5 * latent + 0.5 * noise, {"sigmas": [0.5]}
+    noise, at = torch.randn(latent.shape, generator=torch.Generator().manual_seed(7)), {"sigmas": [0.5]}
+    noised = (1 - level) * latent + level * noise
     if hasattr(pipe, "unet"):
-        schedule, level = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), {"timesteps": [500]}
+        schedule, at = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), {"timesteps": [500]}
         noised = schedule.add_noise(latent, noise, torch.tensor([500]))  # pyright: ignore[reportArgumentType]
     told: dict[str, Any] = {"prompt": "a cat"}
     alone: dict[str, Any] = {"do_classifier_free_guidance": False, "max_sequence_length": 24}
@@ -105,10 +109,12 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     tokens = pack(noised) if packed else noised
     if "Joy" in kind:  # a list of videos of one frame; Plus makes the list itself
         tokens = noised[:, :, None] if "Plus" in kind else noised[:, None, :, None]
-    run = {**level, "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
-    with ConceptAttention(pipe, CONCEPTS, **settings) as attention:
+    if "Cosmos" in kind:
+        tokens, told["guidance_scale"] = noised[:, :, None] / level, 0.0
+    run = {**at, "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
+    with ConceptAttention(pipe, CONCEPTS, **settings, **spaces) as attention:
         paint(pipe, **run, **told)
-    assert attention.maps().raw.sigmas == pytest.approx((0.5,))
+    assert attention.maps().raw.sigmas == pytest.approx((level,))
     assert_close(maps.raw.scores, attention.maps().raw.scores, atol=1e-3, rtol=1e-4)
 
 
@@ -120,7 +126,8 @@ def test_several_pictures_and_seeds(kind: str) -> None:
         paint(pipe, guidance_scale=3.0)
     photo = photo_for(pipe)
     pair = [photo, photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
-    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": next(iter(require_family(pipe).projections))}
+    spaces = next(iter(require_family(pipe).projections))
+    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": spaces, "prompt": "a cat"}
     both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
     family = require_family(pipe)
     depth = len(family.blocks(denoisers(pipe)[0]))

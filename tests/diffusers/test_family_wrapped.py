@@ -37,6 +37,8 @@ KINDS = [
     "WanPipeline",
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
+    "LTXPipeline",
+    "Cosmos2TextToImagePipeline",
 ]
 
 
@@ -58,7 +60,8 @@ def test_the_same_numbers(change: Callable[[Any], None], kind: str) -> None:
     assert torch.equal(record(pipe).raw.scores, expected)
 
 
-ONE_SET = ("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "StableDiffusionXL", "StableDiffusionPipeline")
+ONE_SET = ("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2", "StableDiffusionXL")
+ONE_SET += ("StableDiffusionPipeline",)
 """They have one set of weights for picture and text, or only read it."""
 
 
@@ -87,6 +90,7 @@ def test_lora(kind: str) -> None:
 
 
 FUSED = [*KINDS[:4], "AuraFlowPipeline", "StableDiffusionXLPipeline", "CogVideoXPipeline", "WanPipeline"]
+FUSED += ["LTXPipeline"]
 
 
 @pytest.mark.parametrize("kind", FUSED)

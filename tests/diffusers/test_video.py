@@ -87,6 +87,17 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
     ),
     "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {"num_frames": 9}, 3, 9),
     "hunyuan 1.5 image": ("HunyuanVideo15ImageToVideoPipeline", {}, {"num_frames": 9, "image": PHOTO}, 3, 9),
+    "ltx": ("LTXPipeline", {}, {"num_frames": 9}, 3, 9),
+    "ltx image": ("LTXImageToVideoPipeline", {}, {**GUIDED, "num_frames": 9, "image": PHOTO}, 3, 9),
+    "ltx conditions": (
+        "LTXConditionPipeline",
+        {},
+        {**GUIDED, "num_frames": 9, "image": [PHOTO, PHOTO], "frame_index": [0, 4], "strength": 1.0},
+        3,
+        9,
+    ),
+    "cosmos image": ("Cosmos2VideoToWorldPipeline", {}, {**GUIDED, "num_frames": 9, "image": PHOTO}, 3, 9),
+    "cosmos video": ("Cosmos2VideoToWorldPipeline", {}, {"num_frames": 9, "video": FILM[:5]}, 3, 9),
     "control": ("CogVideoXFunControlPipeline", OLD, {**GUIDED, "control_video": [FILM[:9]]}, 3, 9),
 }
 """Pipeline, the transformer's sizes, the call's settings, token frames, and pictures that it makes."""
@@ -134,10 +145,12 @@ GUIDES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "1.5": ("CogVideoXPipeline", NEW, {"guidance_scale": 6.0}),
     "2B": ("CogVideoXPipeline", ADDED, {"guidance_scale": 6.0}),
     "wan": ("WanPipeline", {"two": True}, {"guidance_scale": 6.0}),
+    "ltx": ("LTXPipeline", {}, {"guidance_scale": 6.0}),
+    "cosmos": ("Cosmos2VideoToWorldPipeline", {}, {"guidance_scale": 6.0}),
     "hunyuan": ("HunyuanVideoPipeline", {}, {"true_cfg_scale": 6.0}),
     "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {}),  # always guided, by another negative prompt
 }
-PLAIN = ["CogVideoXPipeline", "WanPipeline", "HunyuanVideoPipeline", "HunyuanVideo15Pipeline"]
+PLAIN = ["CogVideoXPipeline", "WanPipeline", "LTXPipeline", "HunyuanVideoPipeline", "HunyuanVideo15Pipeline"]
 
 
 @pytest.mark.parametrize("kind", GUIDES)
@@ -145,6 +158,7 @@ def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
     """The first step sees the same noise with and without the negative prompt, which then leads it elsewhere."""
     name, sizes, settings = GUIDES[kind]
     pipe, short = make(name, **sizes), {"num_frames": 9, "output_type": "latent"}
+    short |= {"image": PHOTO} if kind == "cosmos" else {}
     guided = record(pipe, **short, **settings, **UGLY).raw.scores
     alone, other = record(pipe, **short).raw.scores, record(pipe, "ugly", **short).raw.scores
     assert_close(guided[0], alone[0], atol=1e-4, rtol=1e-4)
@@ -174,11 +188,11 @@ def test_guidance_that_moves_is_one_run(dynamic: bool) -> None:
     assert maps.scores.shape[2] == 2 and maps.sigmas[0] == pytest.approx(0.99) and maps.sigmas[-1] < 0.02
 
 
-@pytest.mark.parametrize("kind", ["CogVideoXPipeline", "WanPipeline"])
+@pytest.mark.parametrize("kind", ["CogVideoXPipeline", "WanPipeline", "LTXPipeline"])
 def test_a_concept_is_its_own_pieces(kind: str) -> None:
     pipe = make(kind)
     caption = require_family(pipe).caption(pipe, "light house", 24)
-    rows, _ = pipe.encode_prompt("light house", do_classifier_free_guidance=False, max_sequence_length=24)
+    rows, *_ = pipe.encode_prompt("light house", do_classifier_free_guidance=False, max_sequence_length=24)
     assert_close(caption.tokens, rows[0, :2], atol=1e-6, rtol=0)
 
 

@@ -45,6 +45,10 @@ def cogvideox(kind: str, **sizes: Any) -> Any:
     return getattr(diffusers, kind)(transformer=transformer.eval(), vae=coder, scheduler=steps, **texts)
 
 
+def wan_vae() -> Any:
+    return diffusers.AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+
+
 def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) -> Any:
     """two: 2.2's two models. seen: 2.1's picture goes through CLIP, too. tokens: 2.2's 5B, a timestep for each."""
     given = 36 if "Image" in kind and not tokens else 16
@@ -55,8 +59,7 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
             in_channels=given, out_channels=16, text_dim=32, freq_dim=16, ffn_dim=64, num_layers=3, **HEADS, **sizes
         ).eval()
 
-    coder = diffusers.AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
-    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": umt5(), "vae": coder}
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": umt5(), "vae": wan_vae()}
     parts["scheduler"] = diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
     if seen:
         sizes = {"intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8}
@@ -118,11 +121,61 @@ def hunyuan15(kind: str) -> Any:
     return pipe
 
 
+def ltx(kind: str) -> Any:
+    """Its tokens are 16 pixels wide, and its frames four pictures long."""
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_layers=3, cross_attention_dim=64, caption_channels=32, **HEADS
+    )
+    scaled = (True, True, False, False)
+    coder = diffusers.AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+        spatio_temporal_scaling=scaled,
+        decoder_spatio_temporal_scaling=scaled,
+    ).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": t5(), "vae": coder, "scheduler": scheduler()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
+
+
+class Guard:
+    """In the place of Cosmos' guard rails, which have nothing to say of pictures this small."""
+
+    def to(self, _: Any) -> None:
+        pass
+
+    def check_text_safety(self, _: str) -> bool:
+        return True
+
+    def check_video_safety(self, video: Any) -> Any:
+        return video
+
+
+def cosmos(kind: str) -> Any:
+    transformer = diffusers.CosmosTransformer3DModel(
+        in_channels=17 if "Video" in kind else 16,
+        num_layers=3,
+        text_embed_dim=32,
+        adaln_lora_dim=16,
+        extra_pos_embed_type=None,
+        **HEADS,
+    )
+    parts: dict[str, Any] = {"tokenizer": tokenizer(), "text_encoder": t5(), "vae": wan_vae()}
+    parts["scheduler"] = diffusers.FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
+    return getattr(diffusers, kind)(transformer=transformer.eval(), safety_checker=Guard(), **parts)
+
+
 EDGE = 64
 
 VIDEO_MAKERS = {
     "CogVideoX": cogvideox,
     "Wan": wan,
+    "Cosmos2": cosmos,
+    "LTXP": ltx,
+    "LTXI": ltx,
+    "LTXC": ltx,
     "HunyuanVideo15": hunyuan15,
     "HunyuanVideoP": hunyuan,
     "HunyuanVideoI": hunyuan,

@@ -11,6 +11,7 @@ from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1
 from .flux2 import Flux2
 from .hidream import HiDream
@@ -18,6 +19,7 @@ from .hunyuan import HunyuanVideo, HunyuanVideo15
 from .hunyuan_image import HunyuanImage
 from .joy_image import JoyImage
 from .krea2 import Krea2
+from .ltx import LTXVideo
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
@@ -47,6 +49,9 @@ FAMILIES: tuple[Family, ...] = (
     Wan(),
     HunyuanVideo(),
     HunyuanVideo15(),
+    LTXVideo(),
+    CosmosPredict2(),
+    CosmosPredict2Video(),
 )
 
 
