@@ -30,6 +30,7 @@ from conceptattention_core.adapters.diffusers.weights import flux_weights
 from conceptattention_core.record import Recorder
 
 from . import encoders
+from . import test_cross_families as cross
 from . import test_family_oracle as oracle
 from . import test_ltx2 as ltx2
 from .golden_cases import FOLDER, Case, read_case
@@ -357,7 +358,32 @@ REFINER = {
 }
 
 
+def sdxl(case: Case, state: dict[str, Tensor]) -> tuple[Transformer, Inputs, Any]:
+    sizes, reads = case.config["model"], "CrossAttnDownBlock2D"
+    config = {"layers_per_block": 1, "addition_embed_type": "text_time"}
+    transformer = diffusers.UNet2DConditionModel(
+        block_out_channels=tuple(sizes["model_channels"] * part for part in sizes["channel_mult"]),
+        down_block_types=("DownBlock2D", reads, reads),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, *sizes["transformer_depth"][1:]),
+        attention_head_dim=tuple(sizes["channel_mult"]),  # which is the number of heads
+        use_linear_projection=True,
+        cross_attention_dim=sizes["context_dim"],
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=sizes["adm_in_channels"],
+        **config,
+    )
+    named = {f"model.diffusion_model.{name}": value for name, value in state.items()}
+    transformer.load_state_dict(single_file_utils.convert_ldm_unet_checkpoint(named, config))
+    # The file has what is added to the timestep as one vector.
+    transformer.add_embedding.register_forward_pre_hook(lambda module, args: (case.tensors["y"],))
+    added = {"text_embeds": torch.zeros(len(case.x), 8), "time_ids": torch.zeros(len(case.x), 6)}
+    inputs = {"sample": case.x, "timestep": case.tensors["t"], "encoder_hidden_states": case.tensors["context"]}
+    return transformer, {**inputs, "added_cond_kwargs": added}, lambda made: made
+
+
 BUILDERS = {
+    "sdxl_unet": sdxl,
     "HunyuanVideo": hunyuan,
     "HunyuanVideo15": hunyuan,
     "ltx": ltx,
@@ -656,6 +682,43 @@ def test_hunyuan_image_is_what_comfyui_makes_of_it(name: str, pack_modules: Any)
 
 
 @pytest.mark.usefixtures("rounded_exp")
+@pytest.mark.parametrize("projection", ["cross_attention", "value"])
+def test_stable_diffusion_1_is_what_comfyui_makes_of_it(projection: Any, pack_modules: Any) -> None:  # noqa: F811
+    """As Ovis-Image, with sides that are whole on neither grid."""
+    given = oracle.Given("SD15", cross.SD15, cross.WIDTH, channels=4, size=(7, 10))
+    model, text = cross.unet("SD15", cross.SD15), randn(1, oracle.PROMPT, cross.WIDTH, seed=1)
+    apply = pack_modules("adapters.comfy.sampling").apply_concept_attention
+    patched, runs = apply(model, cross.concepts(pack_modules), projection, 0.0, 1.0)
+    latent, denoised = oracle.evaluate(patched, given, text)
+    expected = runs.find(latent)
+
+    transformer = diffusers.UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        attention_head_dim=2,  # which is the number of heads
+        cross_attention_dim=cross.WIDTH,
+    )
+    state = {f"model.diffusion_model.{name}": value for name, value in weights_of(model.model).items()}
+    transformer.load_state_dict(single_file_utils.convert_ldm_unet_checkpoint(state, {"layers_per_block": 1}))
+    level = torch.tensor(oracle.SIGMA)
+    x = randn(1, given.channels, *given.size, seed=9)
+    inputs = {
+        "sample": x / (level**2 + 1).sqrt(),
+        "timestep": model.model.model_sampling.timestep(level),
+        "encoder_hidden_states": text,
+    }
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, made = record(family, transformer.eval(), inputs, cross.concepts(lambda _: core), projection)
+    assert_close(x - level * made, denoised, atol=5e-5, rtol=0)
+    assert maps.scores.shape == expected.scores.shape == (1, 7, 1, 3, 7, 10)
+    assert_close(maps.scores, expected.scores, atol=5e-5, rtol=0)
+    assert_close(maps.saliency(), expected.saliency(), atol=1e-5, rtol=0)
+    assert maps.token_pixels == expected.token_pixels == 8
+
+
+@pytest.mark.usefixtures("rounded_exp")
 @pytest.mark.parametrize(("name", "projection"), [one for one in COSMOS_SETTINGS if one[0] != "anima"])
 def test_cosmos_is_what_comfyui_makes_of_it(name: str, projection: Any, pack_modules: Any) -> None:  # noqa: F811
     """It has no file: ComfyUI's own numbers, which the model's own forward holds (test_cosmos)."""
@@ -771,7 +834,9 @@ def test_every_family_has_a_case() -> None:
     own = {"HiDream": "HiDream I1", "SD3": "Stable Diffusion 3", "Flux2": "FLUX.2", "QwenImage": "Qwen-Image"}
     own |= {"cogvideox_1_0": "CogVideoX", "cogvideox_1_5": "CogVideoX"}
     own |= {"HunyuanVideo15": "HunyuanVideo 1.5", "wan": "Wan", "ltx": "LTX-Video"}
+    own |= {"sdxl_unet": "SDXL"}
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
-    tested = {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", "Cosmos-Predict2", "Cosmos-Predict2 video", "LTX-2"}
-    assert {family.name for family in FAMILIES} == {*tested, *checked}
+    apart = {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", "Stable Diffusion 1.5"}
+    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video", "LTX-2"}
+    assert {family.name for family in FAMILIES} == apart | checked

@@ -6,7 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3VLForConditionalGeneration
+from transformers import CLIPTextModel, LlamaConfig, LlamaForCausalLM, Qwen3VLForConditionalGeneration
 
 from .parts import HEADS, Processor, clip, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
 
@@ -108,7 +108,50 @@ def joy_image(kind: str) -> Any:
     return pipe
 
 
+def sdxl(kind: str) -> Any:
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(16, 32, 64),
+        layers_per_block=1,
+        sample_size=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(1, 2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1, 2),
+        projection_class_embeddings_input_dim=64,
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    )
+    words = {"tokenizer": tokenizer(), "tokenizer_2": tokenizer()}
+    texts = {"text_encoder": clip(CLIPTextModel).eval(), "text_encoder_2": clip().eval()}
+    return getattr(diffusers, kind)(unet=unet.eval(), vae=vae(4), scheduler=euler(), **words, **texts)
+
+
+def sd1(kind: str) -> Any:
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=2,
+        cross_attention_dim=16,
+        norm_num_groups=8,
+    )
+    texts = {"tokenizer": tokenizer(), "text_encoder": clip(CLIPTextModel).eval()}
+    none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return getattr(diffusers, kind)(unet=unet.eval(), vae=vae(4), scheduler=euler(), **texts, **none)
+
+
+def euler() -> Any:
+    return diffusers.EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1)
+
+
 IMAGE_MAKERS = {
+    "StableDiffusionXL": sdxl,
+    "StableDiffusion": sd1,
     "AuraFlow": aura_flow,
     "HiDream": hidream,
     "HunyuanImage": hunyuan_image,

@@ -7,6 +7,8 @@ from typing import Any
 import diffusers
 import torch
 
+from conceptattention_core.adapters.diffusers.families import denoisers
+
 from .image_models import IMAGE_MAKERS
 from .parts import HEADS, Processor, clip, qwen3, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
 from .video_models import VIDEO_MAKERS
@@ -202,19 +204,19 @@ def controlnet(kind: str) -> Any:
 def make(kind: str, **sizes: Any) -> Any:
     """A pipeline of this class, its weights drawn anew and alike."""
     torch.manual_seed(1)
-    (maker,) = (maker for name, maker in MAKERS.items() if kind.startswith(name))
+    maker = MAKERS[max((name for name in MAKERS if kind.startswith(name)), key=len)]
     if "ControlNet" in kind:
         plain = maker(kind.partition("ControlNet")[0] + "Pipeline")
-        net = controlnet(kind)
+        unet = plain.components.get("unet")
+        net = controlnet(kind) if unet is None else diffusers.ControlNetModel.from_unet(unet)
         fill(net)
         pipe = getattr(diffusers, kind)(**plain.components, controlnet=net.eval())
         if kind.startswith("QwenImage"):
             pipe.prompt_template_encode_start_idx = plain.prompt_template_encode_start_idx
     else:
         pipe = maker(kind, **sizes)
-    fill(pipe.transformer)
-    if getattr(pipe, "transformer_2", None) is not None:
-        fill(pipe.transformer_2)
+    for model in denoisers(pipe):
+        fill(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -13,7 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, Concepts
-from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 from conceptattention_core.adapters.diffusers.families.qwen import PICTURE
 from conceptattention_core.cli import main
 from conceptattention_core.evaluate.cli import main as evaluate
@@ -42,6 +42,8 @@ PLACES = {
     "HunyuanImagePipeline": 0,
     "JoyImageEditPipeline": 0,
     "JoyImageEditPlusPipeline": 0,
+    "StableDiffusionXLPipeline": 0,
+    "StableDiffusionPipeline": 0,
 }
 CFG: dict[str, dict[str, Any]] = {
     "StableDiffusion3Pipeline": {"guidance_scale": 3.0},
@@ -58,14 +60,17 @@ CFG: dict[str, dict[str, Any]] = {
     "HunyuanImagePipeline": {"guidance_scale": 3.0},
     "JoyImageEditPipeline": {"guidance_scale": 3.0},
     "JoyImageEditPlusPipeline": {"guidance_scale": 3.0},
+    "StableDiffusionXLPipeline": {"guidance_scale": 3.0},
+    "StableDiffusionPipeline": {"guidance_scale": 3.0},
     "Cosmos2TextToImagePipeline": {"guidance_scale": 3.0},
 }
 NONE = {"StableDiffusion3": 1.0, "Flux2": 1.0, "Chroma": 1.0, "Lumina2": 1.0, "LongCat": 1.0, "Ovis": 1.0}
-NONE |= {"AuraFlow": 1.0, "HiDream": 1.0, "HunyuanImage": 1.0, "JoyImage": 1.0}
+NONE |= {"StableDiffusion": 1.0, "AuraFlow": 1.0, "HiDream": 1.0, "HunyuanImage": 1.0, "JoyImage": 1.0}
 NONE |= {"CogVideoX": 1.0, "Wan": 1.0, "LTX": 1.0, "Cosmos2": 1.0, "Krea2": 0.0, "ZImage": 0.0}
 """Each family's guidance scale for none."""
 
 FROM = {"image": PHOTO, "strength": 0.5, "num_inference_steps": 4}
+LATE = {"image": PHOTO, "strength": 0.8, "num_inference_steps": 3}
 KINDS: dict[str, dict[str, Any]] = {
     **CFG,
     "Flux2Pipeline": {},
@@ -78,6 +83,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "QwenImageEditPlusPipeline": {"image": [PHOTO, PHOTO], "true_cfg_scale": 3.0, "negative_prompt": "ugly"},
     "JoyImageEditPipeline": {"image": PHOTO, "guidance_scale": 3.0},
     "JoyImageEditPlusPipeline": {"images": [PHOTO, PHOTO], "guidance_scale": 3.0},
+    "StableDiffusionXLImg2ImgPipeline": {**LATE, "guidance_scale": 3.0},
+    "StableDiffusionXLInpaintPipeline": {**LATE, "mask_image": MASK},
+    "StableDiffusionXLControlNetPipeline": {"image": PHOTO, "guidance_scale": 3.0},
+    "StableDiffusionXLControlNetImg2ImgPipeline": {**LATE, "control_image": PHOTO},
+    "StableDiffusionXLControlNetInpaintPipeline": {**LATE, "mask_image": MASK, "control_image": PHOTO},
+    "StableDiffusionXLPAGPipeline": {"pag_scale": 2.0, "guidance_scale": 3.0},
+    "StableDiffusionImg2ImgPipeline": {**LATE, "image": PHOTO.resize((32, 32)), "guidance_scale": 3.0},
+    "StableDiffusionInpaintPipeline": {**LATE, "mask_image": MASK},
+    "StableDiffusionControlNetPipeline": {"image": PHOTO, "guidance_scale": 3.0},
+    "StableDiffusionControlNetImg2ImgPipeline": {**LATE, "control_image": PHOTO},
+    "StableDiffusionControlNetInpaintPipeline": {**LATE, "mask_image": MASK, "control_image": PHOTO},
+    "StableDiffusionPAGPipeline": {"pag_scale": 2.0},
     "ZImageImg2ImgPipeline": FROM,
     "ZImageInpaintPipeline": {**FROM, "mask_image": MASK},
     "Flux2KleinInpaintPipeline": {**FROM, "mask_image": MASK},
@@ -139,15 +156,15 @@ def test_the_picture_is_the_same_and_the_pipeline_too(kind: str, monkeypatch: py
     # EditPlus brings its reference pictures to a million pixels each, which takes the tiny VAE half a minute.
     monkeypatch.setattr("diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus.VAE_IMAGE_SIZE", 96 * 96)
     pipe = make(kind)
-    plain = paint(pipe, **KINDS[kind])
-    before = state_of(pipe.transformer)
+    plain, (model,) = paint(pipe, **KINDS[kind]), denoisers(pipe)
+    before = state_of(model)
     with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24, projection=own_projection(pipe)) as attention:
-        assert state_of(pipe.transformer) != before
+        assert state_of(model) != before
         inside = paint(pipe, **KINDS[kind])
     assert np.array_equal(plain, inside) and np.std(plain) > 0
-    assert state_of(pipe.transformer) == before
+    assert state_of(model) == before
     maps = attention.maps().raw
-    assert maps.scores.shape == (2, 4 if "Krea" in kind else 3, 1, 3, 4, 4)
+    assert maps.scores.shape == (2, len(require_family(pipe).blocks(model)), 1, 3, 4, 4)
     assert maps.image_size == (4 * maps.token_pixels,) * 2 == plain.shape[1:3]
     assert 0.3 < maps.sigmas[0] <= 1 and maps.sigmas[1] < maps.sigmas[0]
     assert kind in ConceptAttention.supported()[maps.family]
@@ -211,12 +228,12 @@ def test_the_evaluation_runs_on_it(tmp_path: Path) -> None:
 def test_a_model_of_no_family_is_told_before_anything_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.41.0"}
+    index = {"_class_name": "StableDiffusionLDM3DPipeline", "_diffusers_version": "0.41.0"}
     (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     call = ["generate", "a boat", "--concepts", "boat, sea", "--model", str(tmp_path), "--out", str(tmp_path / "new")]
     assert main(call) == 2
     said = capsys.readouterr().err
-    assert "does not know the pipeline StableDiffusionPipeline" in said
+    assert "does not know the pipeline StableDiffusionLDM3DPipeline" in said
     assert "The nearest pipeline is StableDiffusion3Pipeline" in said and not (tmp_path / "new").exists()
 
 
@@ -226,6 +243,8 @@ def test_a_concept_is_its_own_pieces(kind: str) -> None:
     pipe = make(kind)
     caption = require_family(pipe).caption(pipe, "light house", 24)
     settings: dict[str, Any] = {"max_sequence_length": 24, "do_classifier_free_guidance": False}
+    if kind == "StableDiffusionPipeline":
+        settings |= {"device": "cpu", "num_images_per_prompt": 1}
     if kind == "StableDiffusion3Pipeline":
         settings |= {"prompt_2": "light house", "prompt_3": "light house"}
     if kind == "QwenImageEditPipeline":

@@ -15,12 +15,12 @@ from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, encode_concepts
 from conceptattention_core.adapters.diffusers.encode import Reading, prepare_picture, read_picture
-from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 from conceptattention_core.adapters.diffusers.families.stream import pack
 
 from .models import make
 from .test_encode import count_calls
-from .test_families import own_projection, paint
+from .test_families import paint
 from .test_generate import CONCEPTS
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
@@ -40,10 +40,12 @@ PLAIN = [
     "HunyuanImagePipeline",
     "JoyImageEditPipeline",
     "JoyImageEditPlusPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline",
     "Cosmos2TextToImagePipeline",
 ]
 GUIDED = ["StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline", "AuraFlowPipeline", "HiDreamImagePipeline"]
-GUIDED += ["JoyImageEditPlusPipeline"]
+GUIDED += ["JoyImageEditPlusPipeline", "StableDiffusionXLPipeline", "StableDiffusionPipeline"]
 
 
 def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
@@ -54,7 +56,8 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     if any(name in kind for name in ("Qwen", "Krea", "Joy", "Cosmos")):
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
-    shift = pipe.vae.config.get("shift_factor", 0) if "Aura" not in kind else 0
+    unshifted = kind.startswith(("Aura", "StableDiffusionXL", "StableDiffusionPipeline"))
+    shift = 0 if unshifted else pipe.vae.config.get("shift_factor", 0)
     return (pipe.vae.encode(pixels).latent_dist.mean - shift) * pipe.vae.config.scaling_factor
 
 
@@ -68,10 +71,10 @@ def photo_for(pipe: Any) -> Image.Image:
 def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     pipe = make(kind)
     photo = photo_for(pipe)
-    single = getattr(pipe.transformer, "single_transformer_blocks", None)
+    single = getattr(denoisers(pipe)[0], "single_transformer_blocks", None)
     calls = count_calls(single[0].attn) if single else []
     settings: dict[str, Any] = {"max_sequence_length": 24}
-    spaces: dict[str, Any] = {"projection": own_projection(pipe)}
+    spaces: dict[str, Any] = {"projection": next(iter(require_family(pipe).projections))}
     level = 80 / 81 if "Cosmos" in kind else 0.5  # its pipeline chooses the noise levels itself
     maps = ConceptAttention.encode(
         pipe, photo, CONCEPTS, prompt="a cat", noise_level=level, seeds=[7], guidance_scale=2.0, **settings, **spaces
@@ -82,13 +85,21 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latent = latent_of(pipe, pixels)
-    noised = (1 - level) * latent + level * torch.randn(latent.shape, generator=torch.Generator().manual_seed(7))
+    noise, at = torch.randn(latent.shape, generator=torch.Generator().manual_seed(7)), {"sigmas": [0.5]}
+    noised = (1 - level) * latent + level * noise
+    if hasattr(pipe, "unet"):
+        schedule, at = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), {"timesteps": [500]}
+        noised = schedule.add_noise(latent, noise, torch.tensor([500]))  # pyright: ignore[reportArgumentType]
     told: dict[str, Any] = {"prompt": "a cat"}
+    alone: dict[str, Any] = {"do_classifier_free_guidance": False, "max_sequence_length": 24}
     if kind == "StableDiffusion3Pipeline":  # whose pooled text is zero in `encode`, as in the paper
-        context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, do_classifier_free_guidance=False, **settings)
+        context, _, pooled, _ = pipe.encode_prompt(*["a cat"] * 3, **alone)
+        told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
+    if kind == "StableDiffusionXLPipeline":
+        context, _, pooled, _ = pipe.encode_prompt("a cat", do_classifier_free_guidance=False)
         told = {"prompt": None, "prompt_embeds": context, "pooled_prompt_embeds": 0 * pooled}
     if kind == "HiDreamImagePipeline":
-        t5, _, llama, _, pooled, _ = pipe.encode_prompt("a cat", do_classifier_free_guidance=False, **settings)
+        t5, _, llama, _, pooled, _ = pipe.encode_prompt("a cat", **alone)
         told = {"prompt_embeds_t5": t5, "prompt_embeds_llama3": llama, "pooled_prompt_embeds": 0 * pooled}
         told["prompt"] = None
     if kind == "Flux2Pipeline":
@@ -101,7 +112,7 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
         tokens = noised[:, :, None] if "Plus" in kind else noised[:, None, :, None]
     if "Cosmos" in kind:
         tokens, told["guidance_scale"] = noised[:, :, None] / level, 0.0
-    run = {"sigmas": [0.5], "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
+    run = {**at, "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}
     with ConceptAttention(pipe, CONCEPTS, **settings, **spaces) as attention:
         paint(pipe, **run, **told)
     assert attention.maps().raw.sigmas == pytest.approx((level,))
@@ -116,10 +127,11 @@ def test_several_pictures_and_seeds(kind: str) -> None:
         paint(pipe, guidance_scale=3.0)
     photo = photo_for(pipe)
     pair = [photo, photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
-    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": own_projection(pipe), "prompt": "a cat"}
+    spaces = next(iter(require_family(pipe).projections))
+    settings: dict[str, Any] = {"max_sequence_length": 24, "projection": spaces, "prompt": "a cat"}
     both = ConceptAttention.encode(pipe, pair, CONCEPTS, seeds=(1, 2), **settings)
     family = require_family(pipe)
-    depth = len(family.blocks(pipe.transformer))
+    depth = len(family.blocks(denoisers(pipe)[0]))
     assert both.raw.scores.shape == (2, depth, 2, 3, 4, 6) and both.raw.family == family.name
     one = ConceptAttention.encode(pipe, pair[1], CONCEPTS, seeds=[2], **settings)
     assert_close(both[1].raw.scores[1:], one.raw.scores, atol=1e-3, rtol=1e-4)

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
-from conceptattention_core.adapters.diffusers.families import require_family
+from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 
 from .models import make
 from .test_families import own_projection, paint
@@ -31,6 +31,8 @@ KINDS = [
     "HiDreamImagePipeline",
     "HunyuanImagePipeline",
     "JoyImageEditPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline",
     "CogVideoXPipeline",
     "WanPipeline",
     "HunyuanVideoPipeline",
@@ -59,6 +61,11 @@ def test_the_same_numbers(change: Callable[[Any], None], kind: str) -> None:
     assert torch.equal(record(pipe).raw.scores, expected)
 
 
+ONE_SET = ("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2", "StableDiffusionXL")
+ONE_SET += ("StableDiffusionPipeline",)
+"""They have one set of weights for picture and text, or only read it."""
+
+
 # diffusers' JoyImage takes none.
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "JoyImage" not in kind])
 def test_lora(kind: str) -> None:
@@ -70,26 +77,29 @@ def test_lora(kind: str) -> None:
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
     if kind == "HiDreamImagePipeline":
         targets = [f"to_{part}{stream}" for part in ("q", "k", "v", "out") for stream in ("", "_t")]
-    # These have one set of weights for picture and text, or only read it.
-    elif not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2")):
+    elif not kind.startswith(ONE_SET):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
-    pipe.transformer.add_adapter(
+    denoisers(pipe)[0].add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"
     )
     beside = record(pipe)
-    pipe.transformer.fuse_lora()
-    pipe.transformer.unload_lora()
+    denoisers(pipe)[0].fuse_lora()
+    denoisers(pipe)[0].unload_lora()
     merged = record(pipe)
     assert_close(beside.raw.scores, merged.raw.scores, atol=2e-3, rtol=1e-3)
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:4], "AuraFlowPipeline", "CogVideoXPipeline", "WanPipeline", "LTXPipeline"])
+FUSED = [*KINDS[:4], "AuraFlowPipeline", "StableDiffusionXLPipeline", "CogVideoXPipeline", "WanPipeline"]
+FUSED += ["LTXPipeline"]
+
+
+@pytest.mark.parametrize("kind", FUSED)
 def test_fused_projections(kind: str) -> None:
     """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
-    pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))
+    pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Diffusion3" in kind else {}))
     apart = record(pipe)
-    pipe.transformer.fuse_qkv_projections()
+    denoisers(pipe)[0].fuse_qkv_projections()
     assert_close(record(pipe).raw.scores, apart.raw.scores, atol=1e-3, rtol=1e-4)
 
 

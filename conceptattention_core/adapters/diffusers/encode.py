@@ -19,7 +19,7 @@ from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
-from .families import require_family
+from .families import denoisers, require_family
 from .families.base import Family
 from .tap import Tap
 
@@ -79,7 +79,7 @@ def prepare_picture(
     context = told[family.prompt_argument]
     like = context[0] if isinstance(context, list) else context
     latent = family.latent(pipe.vae, pictures.to(like.device, pipe.vae.dtype)).to(like)
-    family.inputs(pipe.transformer, latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
+    family.inputs(denoisers(pipe)[0], latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
     return EncodedPicture(latent, told)
 
 
@@ -102,7 +102,7 @@ def read_picture(
         require_projection(family.name, one.projection, family.projections)
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
-    latent = picture.latent
+    latent, model = picture.latent, denoisers(pipe)[0]
     grid = latent.shape[2] // family.patch, latent.shape[3] // family.patch
     frame = family.frame(grid, token_pixels=family.token_pixels)
     recorded = []
@@ -112,9 +112,9 @@ def read_picture(
             for one in readings
         ]
         noise = seeded_noise(latent.shape[1:], seed).to(latent)
-        noised = latent + noise_level * (noise - latent)
-        inputs = family.inputs(pipe.transformer, noised, noise_level, guidance_scale, picture.prompt)
-        run_blocks(family, pipe.transformer, recorders, **inputs)
+        noised = family.noised(pipe, latent, noise, noise_level)
+        inputs = family.inputs(model, noised, noise_level, guidance_scale, picture.prompt)
+        run_blocks(family, model, recorders, **inputs)
         recorded.append([finished_maps(recorder) for recorder in recorders])
     return [join_steps(seeds_of_one) for seeds_of_one in zip(*recorded, strict=True)]
 

@@ -25,6 +25,7 @@ from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
+from .unet import SDXL, StableDiffusion1
 from .wan import Wan
 from .zimage import ZImage
 
@@ -43,6 +44,8 @@ FAMILIES: tuple[Family, ...] = (
     HiDream(),
     HunyuanImage(),
     JoyImage(),
+    SDXL(),
+    StableDiffusion1(),
     CogVideoX(),
     Wan(),
     HunyuanVideo(),
@@ -69,7 +72,7 @@ def family_of_pipeline(name: str) -> Family:
 
 def denoisers(pipe: Any) -> tuple[Any, ...]:
     """The models that take noise away in a pipeline: Wan 2.2 has one for its first steps and one for its last."""
-    found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
+    found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2", "unet"))
     return tuple(one for one in found if one is not None)
 
 
@@ -79,6 +82,8 @@ def require_family(pipe: Any) -> Family:
     if not transformers:
         raise ValueError(unknown(type(pipe).__name__))
     (family, *_) = (readable(one, type(pipe).__name__) for one in transformers)
+    if family.only_listed and not any(one.__name__ in family.pipelines for one in type(pipe).__mro__):
+        raise ValueError(unknown(type(pipe).__name__, type(transformers[0]).__name__))
     return family
 
 

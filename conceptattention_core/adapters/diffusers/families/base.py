@@ -84,7 +84,7 @@ class Family:
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
     heads_first: `key_norm` sees ``(B, H, N, d)``, not ``(B, N, H, d)`` or ``(B, N, H*d)``. rotates_in_place: what it
     gives out is rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
-    projections: the spaces in which it can compare.
+    projections: the spaces in which it can compare. only_listed: no other pipeline around this model is read.
     patch, token_pixels: latent cells and pixels per token, each way, of what `latent` makes.
     prompt_argument: the forward's name for the prompt's tokens.
     steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
@@ -102,6 +102,7 @@ class Family:
     heads_first: bool = False
     rotates_in_place: bool = False
     video: bool = False
+    only_listed: bool = False
     projections: Collection[Projection] = PROJECTIONS
     input_layer: str = "x_embedder"
     patch: int = 2
@@ -186,6 +187,10 @@ class Family:
     def latent(self, vae: Any, pixels: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, channels, h, w)``: the VAE's mean."""
         return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+
+    def noised(self, pipe: Any, latent: Tensor, noise: Tensor, noise_level: float) -> Tensor:
+        """A latent as the model sees it at a noise level, 0..1: of a flow model the way from one to the other."""
+        return latent + noise_level * (noise - latent)
 
     def inputs(
         self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]

@@ -64,9 +64,9 @@ class CrossFamily(Family):
 
 
 def keys_and_values(attention: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """A text attention's keys and values of ``(1 or B, C, D)`` tokens, keys normalised over all heads' channels."""
+    """A text attention's keys and values of ``(1 or B, C, D)`` tokens, keys as it normalises them, if it does."""
     if getattr(attention, "fused_projections", False) and hasattr(attention, "to_kv"):
         keys, values = attention.to_kv.forward(tokens).chunk(2, dim=-1)
     else:
         keys, values = attention.to_k.forward(tokens), attention.to_v.forward(tokens)
-    return attention.norm_k.forward(keys), values
+    return keys if attention.norm_k is None else attention.norm_k.forward(keys), values
