@@ -2,10 +2,11 @@
 
     python -m conceptattention_core generate "a house on the sand" --concepts "house, sand, sky"
     python -m conceptattention_core encode photo.jpg --concepts "cat, sofa" --model black-forest-labs/FLUX.1-schnell
+    python -m conceptattention_core evaluate scenes --images 20
 
 Without --model it is the small demo model that comes with the package, so that both run at once on any machine. Writes
 heat maps, masks, an overlay, the weights of reading auto and the raw maps (`maps.safetensors`, for `storage.load_maps`)
-to --out.
+to --out. `evaluate` measures how well maps segment pictures whose truth is known: see `evaluate --help`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ FULL_SIZE = 1024
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 with one line that says what is wrong."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["evaluate"]:  # it has an own command for each data set
+        from .evaluate.cli import main as evaluate
+
+        return evaluate(given[1:])
+    options = build_parser().parse_args(given)
     try:
         check(options)
         written = options.run(options)
@@ -75,7 +81,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Both commands and what they share."""
+    """The commands and what they share; `evaluate` reads its own options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--concepts", required=True, help='what to look for: "cat, sofa"')
     shared.add_argument("--background", default="background", help="concepts that only compete (default: background)")
@@ -95,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="{generate,encode}")
+    commands = parser.add_subparsers(required=True, metavar="{generate,encode,evaluate}")
     generate = commands.add_parser("generate", parents=[shared], help="make a picture, and its maps")
     generate.add_argument("prompt")
     generate.add_argument("--steps", type=int, help="default: 20 (demo), the family's own (others; FLUX.1: 28)")
@@ -112,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     encode.add_argument("--noise-level", type=float, default=0.5, help="0 = clean, 1 = noise only (default: 0.5)")
     encode.add_argument("--seeds", type=int, default=4, help="noises to average (default: 4)")
     encode.set_defaults(run=run_encode)
+    commands.add_parser("evaluate", help="measure maps on pictures whose truth is known", add_help=False)
     return parser
 
 

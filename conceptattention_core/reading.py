@@ -93,32 +93,48 @@ def block_weights(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return weights / weights.sum(dim=(1, 2), keepdim=True)
 
 
-def auto_shares(scores: Tensor, temperature: float = 1.0, features: Tensor | None = None) -> Tensor:
+def auto_shares(
+    scores: Tensor,
+    temperature: float = 1.0,
+    features: Tensor | None = None,
+    weights: Tensor | None = None,
+    opinion: float = OPINION,
+    surest: float = SUREST,
+) -> Tensor:
     """Every concept's share at every place, ``(B, C, h, w)`` float32, sum 1 over C: the weighted mean of all blocks.
 
     scores: ``(steps, blocks, B, C, h, w)``. temperature: above 1 softens the competition. features: of the same blocks,
-    ``(blocks, B, channels, h, w)``; with them, as `with_prototypes` has it.
+    ``(blocks, B, channels, h, w)``; with them, as `with_prototypes` has it, and so opinion and surest.
+    weights: ``(B, steps, blocks)``, sum 1; by default those of `block_weights`.
     """
-    weights = block_weights(scores, temperature)
+    weights = block_weights(scores, temperature) if weights is None else weights
     total = torch.zeros(scores.shape[2:])
     for step, own in zip(scores, weights.unbind(dim=1), strict=True):  # one at a time: a long schedule's are large
         total += einsum(competition(step, temperature), own, "b n c h w, n b -> n c h w")
     if features is None:
         return total
     pictures = zip(total, features.unbind(dim=1), weights.sum(dim=1), strict=True)
-    return torch.stack([with_prototypes(*picture, temperature) for picture in pictures])
+    return torch.stack([with_prototypes(*picture, temperature, opinion, surest) for picture in pictures])
 
 
-def with_prototypes(shares: Tensor, features: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
+def with_prototypes(
+    shares: Tensor,
+    features: Tensor,
+    weights: Tensor,
+    temperature: float = 1.0,
+    opinion: float = OPINION,
+    surest: float = SUREST,
+) -> Tensor:
     """Let each concept's surest places speak for all that look alike to the model: ``(C, h, w)`` of one picture, sum 1.
 
     shares: ``(C, h, w)``, sum 1; features: ``(blocks, channels, h, w)``; weights: ``(blocks,)``. A concept's prototype
     is the mean of its surest places' features, weighed by their shares; how near a place is to each makes a second
-    opinion, a small part of the log shares.
+    opinion, a small part of the log shares. surest: part of the picture that makes a prototype, at least two places.
+    opinion: that part, 0..1.
     """
     tokens = unit_tokens(features, weights)
-    surest = rearrange(shares, "c h w -> c (h w)").topk(min(len(tokens), max(2, round(SUREST * len(tokens)))), dim=1)
-    kinds = normalize(einsum(surest.values, tokens[surest.indices], "c k, c k d -> c d"), dim=1)
+    places = rearrange(shares, "c h w -> c (h w)").topk(min(len(tokens), max(2, round(surest * len(tokens)))), dim=1)
+    kinds = normalize(einsum(places.values, tokens[places.indices], "c k, c k d -> c d"), dim=1)
     near = (einsum(kinds, tokens, "c d, n d -> c n") / (NEARNESS * temperature)).log_softmax(dim=0)
     second = rearrange(near, "c (h w) -> c h w", w=shares.shape[2])
-    return ((1 - OPINION) * shares.clamp_min(1e-9).log() + OPINION * second).softmax(dim=0)
+    return ((1 - opinion) * shares.clamp_min(1e-9).log() + opinion * second).softmax(dim=0)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..concepts import TokenPooling
 from ..maps import ConceptAttentionMaps
+from ..maps import Reading as MapReading
+from ..reading import OPINION, SUREST, auto_shares
 from ..scores import Projection
 from ..stream import ConceptKeys
+from .words import Words
 
 NAMES: dict[Projection, str] = {
     "output": "Concept Attention",
     "cross_attention": "Raw cross-attention",
     "value": "Value space",
+    "gram": "Gram",
 }
 
 
@@ -26,6 +30,9 @@ class Method:
 
     first_block, last_block: inclusive, negative ones from the end. noise_level: 0..1. keys: what concepts attend to.
     pooling: of a concept's text pieces. temperature: of the softmax, multiplied with the family's own.
+    reading: as in `ConceptAttentionMaps.shares`. opinion, surest: of ``auto``, how much prototypes say, 0..1 (0: none),
+    and what part of the picture makes one. words: which are asked for (see `words.py`). weights: of ``auto``, those of
+    the words' own scores, or of a bank of words.
     """
 
     projection: Projection = "output"
@@ -36,6 +43,11 @@ class Method:
     keys: ConceptKeys = "both"
     pooling: TokenPooling = "mean"
     temperature: float = 1.0
+    reading: MapReading = "paper"
+    opinion: float = OPINION
+    surest: float = SUREST
+    words: Words = "named"
+    weights: Literal["own", "bank"] = "own"
 
     @property
     def name(self) -> str:
@@ -45,9 +57,22 @@ class Method:
         """Its settings as plain data."""
         return asdict(self)
 
-    def read(self, maps: ConceptAttentionMaps) -> Tensor:
-        """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`."""
+    def read(self, maps: ConceptAttentionMaps, bank: ConceptAttentionMaps | None = None) -> Tensor:
+        """``(C, h, w)`` float32: shares of the softmax, 0..1, or the mean score, of the first picture of `maps`.
+
+        bank: maps of the same picture for other words, whose weights of blocks are taken.
+        """
+        if self.reading == "auto":
+            trusted = maps.trusted(self.first_block, self.last_block)
+            features = None if maps.features is None or self.opinion == 0 else maps.features[trusted]
+            weights = None if bank is None else self.trust(bank)
+            scores, opinion = maps.scores[:, trusted], self.opinion
+            return auto_shares(scores, self.temperature, features, weights, opinion, self.surest)[0]
         if self.softmax:
             return maps.saliency(self.first_block, self.last_block, self.temperature)[0]
         chosen = maps.chosen(self.first_block, self.last_block)
         return torch.stack([step[chosen, 0].mean(dim=0) for step in maps.scores]).mean(dim=0)
+
+    def trust(self, maps: ConceptAttentionMaps) -> Tensor:
+        """How much ``auto`` trusts each step and block: ``(B, steps, blocks)``, sum 1."""
+        return maps.block_weights(self.first_block, self.last_block, self.temperature)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .sure import Ranks, Trust
+
 UNLABELLED = -1
 """In a label map: a pixel whose truth is not known. It counts nowhere."""
 
@@ -22,6 +24,8 @@ class Counts:
     right, labelled: pixels. classes: for each class in the picture, pixels in the intersection and in the union of
     prediction and truth. average_precision, leakage: 0..1, or None where the map has no scale on which they are
     defined; leakage also where fewer than two things have names.
+    Of the stages only (`judge.py`): stolen: labelled pixels that a word wins which is not in the picture. sure: for
+    each word whether it is there, its presence, and its peak, 0..1. weights: of each block, by reading auto.
     """
 
     right: int
@@ -29,19 +33,35 @@ class Counts:
     classes: dict[str, tuple[int, int]]
     average_precision: float | None
     leakage: float | None = None
+    stolen: int | None = None
+    sure: tuple[tuple[bool, float, float], ...] = ()
+    weights: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, read back by `from_json` without loss."""
         classes = {name: list(pair) for name, pair in self.classes.items()}
         shares = {"ap": self.average_precision, "leakage": self.leakage}
-        return {"right": self.right, "labelled": self.labelled, "classes": classes, **shares}
+        extra = {"stolen": self.stolen, "sure": self.sure, "weights": self.weights}
+        told = {name: value for name, value in extra.items() if value is not None and value != ()}
+        return {"right": self.right, "labelled": self.labelled, "classes": classes, **shares, **told}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Counts:
         """Raises KeyError, TypeError or ValueError on anything that `to_json` did not write."""
         classes = {name: (int(both), int(either)) for name, (both, either) in data["classes"].items()}
         precision, leakage = (None if data[name] is None else float(data[name]) for name in ("ap", "leakage"))
-        return cls(int(data["right"]), int(data["labelled"]), classes, precision, leakage)
+        sure = tuple((bool(there), float(value), float(peak)) for there, value, peak in data.get("sure", ()))
+        stolen, weights = data.get("stolen"), tuple(map(float, data.get("weights", ())))
+        return cls(
+            int(data["right"]),
+            int(data["labelled"]),
+            classes,
+            precision,
+            leakage,
+            None if stolen is None else int(stolen),
+            sure,
+            weights,
+        )
 
 
 def count_pixels(
@@ -128,6 +148,10 @@ class Totals:
     precision_units: int = 0
     leakages: int = 0
     leakage_units: int = 0
+    stolen: int | None = None
+    presence: Ranks = field(default_factory=Ranks)
+    peak: Ranks = field(default_factory=Ranks)
+    trust: Trust = field(default_factory=Trust)
 
     def add(self, one: Counts) -> None:
         self.pictures += 1
@@ -143,6 +167,13 @@ class Totals:
         if one.leakage is not None:
             self.leakages += 1
             self.leakage_units += round(one.leakage * UNIT)
+        if one.stolen is not None:
+            self.stolen = (self.stolen or 0) + one.stolen
+        for there, presence, peak in one.sure:
+            self.presence.add(there, presence)
+            self.peak.add(there, peak)
+        if one.weights:
+            self.trust.add(one.weights)
 
     @property
     def accuracy(self) -> float:

@@ -10,9 +10,11 @@ from typing import get_args
 from ..concepts import TokenPooling
 from ..names import split_names
 from .ablate import ABLATIONS
+from .baselines.load import add_baseline_options
 from .datasets.voc import VocProtocol
 from .method import Method
 from .protocol import MASK_RULES, PROMPT_RULES, UPSAMPLINGS, Protocol
+from .stages import NUMBERS
 
 DEMO, DEMO_SIZE, FULL_SIZE, SCENES = "demo", 256, 1024, 100
 
@@ -56,11 +58,18 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
     run.add_argument("--model", default=DEMO, help="folder or hub name, for diffusers (default: the demo)")
     comfy = command.add_argument_group("model in ComfyUI: any family that the pack reads")
     comfy.add_argument("--comfyui", type=Path, metavar="FOLDER", help="run it there; alone: on the demo model")
+    comfy.add_argument(
+        "--comfyui-models",
+        type=Path,
+        metavar="FOLDER",
+        help="where files that are given by name alone are searched for, in the folders that ComfyUI has for them "
+        "(default: models in --comfyui)",
+    )
     comfy.add_argument("--unet", type=Path, metavar="FILE", help="diffusion model, with --clip and --vae")
     comfy.add_argument("--clip", type=Path, nargs="+", metavar="FILE", help="its text encoders")
     comfy.add_argument("--clip-type", default="flux", metavar="TYPE", help="as in CLIPLoader (default: flux)")
     comfy.add_argument("--vae", type=Path, metavar="FILE")
-    comfy.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file that holds all three")
+    comfy.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file that holds all three, or its folder")
     run.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best that there is; the demo on cpu)")
     run.add_argument(
         "--dtype",
@@ -76,9 +85,21 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         default=[],
         metavar="WHAT",
         help="also compare, each against the run's own settings: projection (each space with and without softmax), "
-        "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling, temperature; "
-        "or all. With blocks and temperature the report ends in the lines to change in the family's file",
+        "blocks (each block alone), noise (levels 0.1 to 0.9), keys (what concepts attend to), pooling, temperature, "
+        "reading (paper, and auto without and with prototypes); or all. With blocks, temperature and reading the "
+        "report ends in the lines to change in the family's file",
     )
+    run.add_argument(
+        "--stages",
+        type=int,
+        nargs="*",
+        choices=NUMBERS,
+        metavar="N",
+        help="what may be changed in the reading of maps, and a verdict for each: 1 noise levels, blocks, readings; 2 "
+        "lists of two; 3 trusted blocks; 4 absent words; 5 prototypes; 7 scales; 8 time (default: all)",
+    )
+    run.add_argument("--study", action="store_true", help="every question that the model's family can answer, at once")
+    add_baseline_options(command)
     method = command.add_argument_group("method")
     method.add_argument(
         "--noise-level", type=float, default=0.5, metavar="0..1", help="0 = clean, 1 = noise only (default: 0.5)"
@@ -172,4 +193,6 @@ def positive(text: str) -> int:
 
 
 def chosen_size(options: argparse.Namespace) -> int:
-    return options.size or (DEMO_SIZE if options.model == DEMO else FULL_SIZE)
+    """The longest side of what the model sees, in pixels."""
+    demo = options.model == DEMO and options.checkpoint is None and options.unet is None
+    return options.size or (DEMO_SIZE if demo else FULL_SIZE)

@@ -83,7 +83,7 @@ def count_sample(coarse: Tensor, sample: Sample, protocol: Protocol, is_share: b
         predicted = (maps[0] > coarse[0].mean()).long()
     else:
         strongest = maps.argmax(dim=0) + 1
-        predicted = torch.where(strongest > wanted, BACKGROUND, strongest)
+        predicted = torch.where(strongest > (1 if protocol.binary else wanted), BACKGROUND, strongest)
     known = labels != UNLABELLED
     precisions = [
         two_channel_average_precision(maps[index].numpy()[known], labels[known] == index + 1)

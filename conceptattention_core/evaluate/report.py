@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .baselines import Baseline
 from .method import Method
 from .metrics import Totals, paper_miou
 from .published import IMAGENET_ABLATIONS, TABLES, Published
@@ -26,7 +28,7 @@ PAPER_LEGEND = (
 )
 
 
-def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
+def make_row(method: Method | Baseline, total: Totals, binary: bool) -> dict[str, Any]:
     """One method's numbers, 0..1. `paper_miou` is defined for one object against the rest only."""
     return {
         "name": method.name,
@@ -37,7 +39,20 @@ def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
         "map": total.mean_average_precision,
         "leakage": total.mean_leakage,
         "class_iou": total.class_iou,
+        **_of_stages(total),
     }
+
+
+def _of_stages(total: Totals) -> dict[str, Any]:
+    """What only the rows of stages have: see `stage_report.py`."""
+    if total.stolen is not None:
+        rates = {"presence": total.presence.auroc, "peak": total.peak.auroc}
+        return {"stolen": total.stolen / max(total.labelled, 1), **rates}
+    trust = total.trust
+    if not trust.pictures:
+        return {}
+    told = {"mean": trust.mean, "stability": trust.stability, "peak": trust.peak, "pictures": trust.pictures}
+    return {"trust": told}
 
 
 def write_report(
@@ -55,12 +70,13 @@ def write_report(
 def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictures: int, failed: dict[str, str]) -> str:
     """The run's table, then one for each ablation, the paper's rows under the run's own."""
     dataset = settings["dataset"]
-    base, compared = rows[0]["method"], rows[:3]
+    base, compared = rows[0]["method"], rows[: len(settings["family"]["projections"])]
     parts = [
         f"# {dataset}, {settings['model']}",
         f"{pictures} pictures{f', and {len(failed)} that failed' if failed else ''}. {_conditions(settings, base)}",
-        _table(compared, TABLES.get(dataset, ())),
+        _table([*compared, *(row for row in rows if "baseline" in row["method"])], TABLES.get(dataset, ())),
         LEGEND + (PAPER_LEGEND if settings["protocol"]["binary"] else ""),
+        *_others(settings.get("baselines", ())),
     ]
     for question in settings["ablate"]:
         printed = IMAGENET_ABLATIONS.get(question, ()) if dataset == "imagenet-segmentation" else ()
@@ -94,14 +110,19 @@ def _conditions(settings: dict[str, Any], base: dict[str, Any]) -> str:
     )
 
 
+def _others(baselines: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence about the baselines' models, if there are any."""
+    models = dict.fromkeys(f"{one['model']} ({one['side']} px, weights {one['weights']})" for one in baselines)
+    return [f"Baselines see the picture alone, squeezed to a square: {', '.join(models)}."] if models else []
+
+
 def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
     """Rows by what tells them apart; columns without a number are left out."""
     body: list[tuple[str, list[float | None]]] = []
-    varied = [field for field in rows[0]["method"] if len({row["method"][field] for row in rows}) > 1]
-    for row in rows:
+    for row, words in zip(rows, distinguish(rows), strict=True):
         shares = [row["accuracy"], row["true_miou"], row["paper_miou"], None, row["map"], row["leakage"]]
         numbers = [None if share is None else 100 * share for share in shares]
-        body.append((f"**{row['name']}**{_distinguish(row['method'], varied)}", numbers))
+        body.append((words.replace(row["name"], f"**{row['name']}**", 1), numbers))
     for one in printed:
         body.append((f"{one.method} (paper)", [one.accuracy, None, None, one.miou, one.mean_average_precision, None]))
     used = [index for index in range(len(COLUMNS)) if any(numbers[index] is not None for _, numbers in body)]
@@ -110,10 +131,20 @@ def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _distinguish(method: dict[str, Any], varied: Sequence[str]) -> str:
-    """A row's settings in words, those that vary in its table: ", block 3, no softmax"."""
+def distinguish(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Each row's name and those of its settings that vary among these rows: "Value space, block 3, no softmax"."""
+    ours = [row["method"] for row in rows if "baseline" not in row["method"]]
+    varied = {field for field in ours[0] if len({method[field] for method in ours}) > 1}
+    return [", ".join([row["name"], *_words(row["method"], varied & set(row["method"]))]) for row in rows]
+
+
+def _words(method: dict[str, Any], varied: AbstractSet[str]) -> list[str]:
+    """Those of a method's settings that are in `varied`, in words."""
     words = []
-    if "first_block" in varied or "last_block" in varied:
+    if "reading" in varied:
+        prototypes = "" if method["reading"] == "paper" or method["opinion"] else " without prototypes"
+        words.append(f"reading {method['reading']}{prototypes}")
+    if varied & {"first_block", "last_block"}:
         first, last = method["first_block"], method["last_block"]
         words.append(f"block {first}" if first == last else f"blocks {first} to {last}")
     if "softmax" in varied:
@@ -126,7 +157,11 @@ def _distinguish(method: dict[str, Any], varied: Sequence[str]) -> str:
         words.append(f"temperature x {method['temperature']:g}")
     if "pooling" in varied:
         words.append(f"{method['pooling']} pooling")
-    return "".join(f", {word}" for word in words)
+    if varied & {"opinion", "surest"} and "reading" not in varied:
+        words.append(f"opinion {method['opinion']:g} of {method['surest']:.0%} of the places")
+    if "weights" in varied and method["weights"] == "bank":
+        words.append("weights of a bank of words")
+    return words
 
 
 def _percent(value: float | None) -> str:

@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .ablate import ABLATIONS, Ablation, all_methods, grid
+from .ablate import all_methods, grid, questions_of
+from .baselines import Baseline
+from .baselines.load import load_baselines
+from .comfy_files import chosen_files
 from .datasets import Dataset
 from .host import DiffusersHost, Host
 from .method import Method
@@ -23,6 +26,9 @@ from .report import make_row, write_report
 from .results import ResultFolder
 from .runner import Evaluator, Settings
 from .shards import Shard, this_shard
+from .sheet import write_sheet
+from .stage_report import write_stages
+from .stages import NUMBERS, STAGES, Stage, stage_methods
 
 
 def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int) -> int:
@@ -36,13 +42,17 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
         raise ValueError(f"There are no pictures in {dataset.name}.")
     shard = this_shard(options.device or default_device(options))
     try:
+        baselines = load_baselines(options, protocol, shard.device)
         host = load_host(options, shard.device)
         if options.blocks is None:
             first, last = host.family["blocks"]
             base = replace(base, first_block=first, last_block=last)
-        questions: Sequence[Ablation] = ABLATIONS if "all" in options.ablate else options.ablate
-        depth = host.family["depth"]
-        methods = all_methods(base, questions, depth)
+        depth, spaces = host.family["depth"], host.family["projections"]
+        base = replace(base, projection="output" if "output" in spaces else spaces[0])
+        questions = questions_of(["all"] if options.study else options.ablate, spaces)
+        numbers = [] if options.stages is None else options.stages or list(NUMBERS)
+        stages = [STAGES[number](base, depth) for number in STAGES if number in numbers]
+        methods = [*dict.fromkeys([*all_methods(base, questions, depth, spaces), *stage_methods(stages)])]
         seeds = tuple(range(options.seed, options.seed + options.noise_samples))
         settings = {
             "dataset": dataset.name,
@@ -57,20 +67,31 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "guidance": options.guidance,
             "protocol": asdict(protocol),
             "methods": [method.describe() for method in methods],
-            "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth)] for ask in dict.fromkeys(questions)},
+            "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth, spaces)] for ask in questions},
+            "stages": sorted(set(numbers)),
         }
+        if baselines:
+            settings["baselines"] = [baseline.describe() for baseline in baselines]
         folder = options.out or default_folder(dataset.name, model_name(options))
         results = ResultFolder(folder, settings)
-        evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance))
-        do_pictures(dataset, keys, evaluator, results, shard)
+        lexicon = dataset.words() if stages else None
+        evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance), lexicon)
+        do_pictures(dataset, keys, evaluator, baselines, results, shard)
         shard.wait()
-        return finish(results, keys, methods, protocol) if shard.is_main else 0
+        if not shard.is_main:
+            return 0
+        return finish(results, dataset, keys, methods, baselines, stages, evaluator, protocol)
     finally:
         shard.close()
 
 
 def do_pictures(
-    dataset: Dataset, keys: Sequence[str], evaluator: Evaluator, results: ResultFolder, shard: Shard
+    dataset: Dataset,
+    keys: Sequence[str],
+    evaluator: Evaluator,
+    baselines: Sequence[Baseline],
+    results: ResultFolder,
+    shard: Shard,
 ) -> None:
     """Evaluate this process's share of the pictures that have no results yet."""
     done = results.done()
@@ -82,7 +103,8 @@ def do_pictures(
     with results.writer(shard.index) as writer, tqdm(mine, unit="picture", disable=not shard.is_main) as bar:
         for key in bar:
             try:
-                counts = evaluator.evaluate(dataset.load(key))
+                sample = dataset.load(key)
+                counts = [*evaluator.evaluate(sample), *(baseline.count(sample) for baseline in baselines)]
             except Exception as error:  # one picture's failure, whatever it is, must not lose the run
                 message = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 writer.add_failure(key, message)
@@ -91,10 +113,20 @@ def do_pictures(
                 writer.add(key, counts)
 
 
-def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method], protocol: Protocol) -> int:
+def finish(
+    results: ResultFolder,
+    dataset: Dataset,
+    keys: Sequence[str],
+    methods: Sequence[Method],
+    baselines: Sequence[Baseline],
+    stages: Sequence[Stage],
+    evaluator: Evaluator,
+    protocol: Protocol,
+) -> int:
     """Report on all processes' pictures. Raises RuntimeError where some are missing."""
     failed = results.failures(keys)
-    totals = results.totals(keys, len(methods))
+    judged = [*methods, *baselines]
+    totals = results.totals(keys, len(judged))
     missing = len(keys) - totals[0].pictures - len(failed)
     if missing:
         raise RuntimeError(
@@ -103,10 +135,17 @@ def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method]
         )
     if not totals[0].pictures:
         raise RuntimeError(f"No picture could be evaluated. The first one: {next(iter(failed.values()))}")
-    rows = [make_row(method, total, protocol.binary) for method, total in zip(methods, totals, strict=True)]
+    rows = [make_row(method, total, protocol.binary) for method, total in zip(judged, totals, strict=True)]
     written = write_report(results.folder, results.settings, rows, totals[0].pictures, failed)
     written += write_plots(results.folder, results.settings, rows)
-    print(written[1].read_text(encoding="utf-8"))
+    sample = dataset.load(next(key for key in keys if key not in failed))
+    if "blocks" in results.settings["ablate"]:
+        written.append(write_sheet(results.folder, evaluator.maps(sample, methods[0]), sample, methods[0], rows))
+    if numbers := results.settings["stages"]:
+        cost = evaluator.cost(sample, methods[0]) if 8 in numbers else None
+        title = f"{results.settings['dataset']}, {results.settings['model']}, {totals[0].pictures} pictures"
+        written.append(write_stages(results.folder, title, results.settings["family"], stages, rows, cost))
+    print(written[1 if not numbers else -1].read_text(encoding="utf-8"))
     print(f"Wrote {', '.join(path.name for path in written)} to {results.folder}")
     if failed:
         print(f"{len(failed)} pictures failed and are not in the numbers; see the report.", file=sys.stderr)
@@ -115,29 +154,38 @@ def finish(results: ResultFolder, keys: Sequence[str], methods: Sequence[Method]
 
 def load_host(options: argparse.Namespace, device: str) -> Host:
     """The model where the options say: in ComfyUI, or in diffusers. device: diffusers' own choice."""
-    if options.comfyui is None:
+    if not in_comfyui(options):
         from ..adapters.diffusers.load import load_pipeline
 
         return DiffusersHost(load_pipeline(options.model, device, options.dtype, options.offload))
-    if not (options.comfyui / "comfy").is_dir():
-        raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
-    whole = options.unet and options.clip and options.vae
-    if not whole and not options.checkpoint and options.model != DEMO:
+    files = chosen_files(options)
+    if not files.names_a_model and options.model != DEMO:
         raise ValueError("With --comfyui give --checkpoint, or --unet, --clip and --vae; neither is the demo model.")
-    sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
+    if options.comfyui is not None:
+        if not (options.comfyui / "comfy").is_dir():
+            raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
+        sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
+    elif not any((Path(folder) / "comfy").is_dir() for folder in sys.path):
+        raise ValueError("These are files for ComfyUI, which cannot be imported here: say where it is with --comfyui.")
     from ..adapters.comfy.device import choose_device
 
     choose_device()
     from ..adapters.comfy.evaluate import load_demo, load_files
 
-    if not whole and not options.checkpoint:
+    if not files.names_a_model:
         return load_demo()
-    return load_files(options.unet, options.clip or (), options.clip_type, options.vae, options.checkpoint)
+    return load_files(files.unet, files.clip, options.clip_type, files.vae, files.checkpoint)
+
+
+def in_comfyui(options: argparse.Namespace) -> bool:
+    """Whether anything is said that only ComfyUI can load."""
+    asked = options.comfyui, options.comfyui_models, options.checkpoint, options.unet, options.clip, options.vae
+    return any(one is not None for one in asked)
 
 
 def default_device(options: argparse.Namespace) -> str:
     """The best that there is; ComfyUI chooses its own by the same rule."""
-    if options.comfyui is not None:
+    if in_comfyui(options):
         return "cuda" if torch.cuda.is_available() else "cpu"
     from ..adapters.diffusers.load import default_device
 
@@ -147,7 +195,7 @@ def default_device(options: argparse.Namespace) -> str:
 def model_name(options: argparse.Namespace) -> str:
     """What the report calls the model."""
     file = options.checkpoint or options.unet
-    return str(file) if options.comfyui and file else options.model
+    return str(file) if file else options.model
 
 
 def default_folder(dataset: str, model: str) -> Path:

@@ -60,6 +60,8 @@ def test_encode(tmp_path: Path) -> None:
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["encode", str(tmp_path / "none.jpg"), "--concepts", "sea, sky"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+    assert main(["evaluate", "voc", "--data", str(tmp_path)]) == 2
+    assert "VOCdevkit/VOC2012" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["generate", "a house"])
     with pytest.raises(FileNotFoundError, match=r"demo_flux\.safetensors"):

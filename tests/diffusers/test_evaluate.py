@@ -68,6 +68,19 @@ def test_confusable_scenes(tmp_path: Path) -> None:
 
 
 @NEEDS_DEMO
+def test_stages_end_in_verdicts(tmp_path: Path) -> None:
+    """Lists of two, trusted blocks, absent words: each with numbers of the right kind."""
+    report = evaluate(*SCENES, "--images", "2", "--stages", "2", "3", "4", "--out", tmp_path)
+    verdicts = (tmp_path / "stages.md").read_text(encoding="utf-8").split("\n\n")[1].splitlines()
+    assert [line[0] for line in verdicts] == ["2", "3", "4"] and all("Verdict: " in line for line in verdicts)
+    rows = {row["method"]["words"]: row for row in report["rows"]}
+    assert 0.8 < rows["absent"]["presence"] <= 1 and 0 < rows["absent"]["stolen"] < 0.5
+    assert set(rows["pair"]["class_iou"]) >= {"background"} and rows["pair"]["accuracy"] > 0.8
+    (trust,) = (row["trust"] for row in report["rows"] if "trust" in row)
+    assert sum(trust["mean"]) == pytest.approx(1, abs=1e-4) and trust["pictures"] == 2
+
+
+@NEEDS_DEMO
 def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) -> None:
     """Each row, from its own forward and compared pixel by pixel; and the model finds more than chance."""
     pipe: Any = load_demo_pipeline()
@@ -171,6 +184,7 @@ def test_damaged_results_are_told(
 def test_memory_does_not_grow_with_the_pictures() -> None:
     """The process's peak after 4 pictures is the peak after 12: nothing of a picture stays."""
     methods = [Method(), Method(projection="value", first_block=3), Method(pooling="first")]
+    methods += [Method(noise_level=0.2, reading="auto"), Method(keys="image", temperature=0.1)]
     evaluator = Evaluator(load_demo_pipeline(), methods, Protocol(background=(), prompt="caption"), Settings(256))
     peaks = []
     for index in range(12):
@@ -203,13 +217,13 @@ def write_folder(folder: Path, keys: Sequence[str]) -> Path:
 def test_a_local_model_on_a_folder_of_pictures(
     make_pipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A Flux that diffusers saved, all ablations, a damaged picture among the good ones, which is then repaired."""
+    """A Flux that diffusers saved, the whole study, a damaged picture among the good ones, which is then repaired."""
     make_pipe(num_layers=4).save_pretrained(tmp_path / "tiny-flux")
     data, out = write_folder(tmp_path / "data", "abc"), tmp_path / "out"
     whole = (data / "images" / "b.png").read_bytes()
     (data / "images" / "b.png").write_bytes(whole[:200])
     call = ["folder", "--data", data, "--model", tmp_path / "tiny-flux", "--device", "cpu", "--size", "64"]
-    call += ["--ablate", "all", "--out", out]
+    call += ["--study", "--out", out]
     damaged = evaluate(*call)
     assert damaged["pictures"] == 2 and list(damaged["failed"]) == ["b"]
     assert "picture b failed: " in capsys.readouterr().err and "- b: " in (out / "report.md").read_text()
@@ -227,13 +241,15 @@ def test_a_local_model_on_a_folder_of_pictures(
         "keys": 4,
         "pooling": 3,
         "temperature": 11,
+        "reading": 3,
     }
     text = (out / "report.md").read_text()
-    assert text.rstrip().endswith("```") and "default_blocks = (" in text and "temperature = " in text
+    for line in ("default_blocks = (", "temperature = ", "measured = ", "no fields of that file: projection "):
+        assert line in text
     assert {methods[index]["keys"] for index in ablate["keys"]} == {"both", "image", "concepts", "none"}
     assert len({row["map"] for index, row in enumerate(report["rows"]) if index in ablate["keys"]}) == 4
     assert {name for row in report["rows"] for name in row["class_iou"]} == {"background", "cat", "sofa"}
-    for name in ("blocks-accuracy", "blocks-true-miou", "noise-accuracy", "noise-true-miou"):
+    for name in [*(f"{ask}-{what}" for ask in ablate for what in ("accuracy", "true-miou")), "blocks-maps"]:
         pixels = np.array(Image.open(out / f"{name}.png"))
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10 and pixels.shape[1] > 600
 

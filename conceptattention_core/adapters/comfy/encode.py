@@ -24,13 +24,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...concepts import Concepts
+from ...cross import require_projection
 from ...images import picture_batch
 from ...maps import ConceptAttentionMaps, select_blocks
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
-from .families import require_family, require_projection, transformer_of
+from .families import require_family, transformer_of
 from .families.base import Family, pixels_of_a_cell
 from .sampling import WRAPPER_KEY, EvaluationRecorder
 
@@ -57,7 +58,7 @@ def encode_picture(
     Raises ValueError where model, VAE, picture or settings will not do.
     """
     family, dit = require_family(model), transformer_of(model)
-    require_projection(family, projection)
+    require_projection(family.name, projection, family.projections)
     require_noise_level(noise_level)
     if noise_samples < 1:
         raise ValueError(f"noise_samples ({noise_samples}) must be at least 1.")
@@ -108,29 +109,51 @@ class NoisedForward:
         latent: ``(1, channels, ...)`` as the VAE gives it, and so each of noises; image_size: ``(H, W)`` pixels.
         Raises ValueError where another node on the model kept the scores from being read.
         """
-        frame = self.family.frame(self.model.model, transformer_of(self.model), tuple(latent.shape[2:]))
-        frame = replace(frame, image_size=image_size)
-        recorder = Recorder(self.concepts, self.projection, len(latent), frame, (0.0, math.inf), self.attend_to)
+        return read_together([self], latent, noises, image_size, on_forward)[0]
+
+
+def read_together(
+    readings: Sequence[NoisedForward],
+    latent: Tensor,
+    noises: Sequence[Tensor],
+    image_size: tuple[int, int],
+    on_forward: Callable[[], None],
+) -> list[ConceptAttentionMaps]:
+    """The maps of several readings from the same forwards: they differ in concepts, projection and keys only.
+
+    The other arguments and errors are those of `NoisedForward.maps`.
+    """
+    shared = readings[0]
+    model = shared.model
+    frame = shared.family.frame(model.model, transformer_of(model), tuple(latent.shape[2:]))
+    frame = replace(frame, image_size=image_size)
+    guider = CFGGuider(model)
+    guider.inner_set_conds({"positive": shared.positive})
+    guider.model_options = create_model_options_clone(guider.model_options)
+    recorders = []
+    for one in readings:
+        recorder = Recorder(one.concepts, one.projection, len(latent), frame, (0.0, math.inf), one.attend_to)
         recorder.skip("Another node on this model answered in its place, so there are no maps. Remove that node.")
-        guider = CFGGuider(self.model)
-        guider.inner_set_conds({"positive": self.positive})
-        guider.model_options = create_model_options_clone(guider.model_options)
+        recorders.append(recorder)
         add_wrapper_with_key(
             WrappersMP.APPLY_MODEL,
             WRAPPER_KEY,
-            EvaluationRecorder(self.family, recorder, guider, tuple(latent.shape[1:]), self.last_block),
+            EvaluationRecorder(one.family, recorder, guider, tuple(latent.shape[1:]), one.last_block),
             guider.model_options,
             is_model_options=True,
         )
-        sigmas = torch.tensor([sigma_of(self.model, self.noise_level), 0.0])
-        for noise in noises:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            guider.sample(noise, latent, KSAMPLER(evaluate_once), sigmas, disable_pbar=True)
-            on_forward()
+    sigmas = torch.tensor([sigma_of(model, shared.noise_level), 0.0])
+    for noise in noises:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        guider.sample(noise, latent, KSAMPLER(evaluate_once), sigmas, disable_pbar=True)
+        on_forward()
+    found = []
+    for recorder in recorders:
         run = recorder.finish((), "")
         if run.maps is None:
             raise ValueError(run.problem)
-        return run.maps
+        found.append(run.maps)
+    return found
 
 
 def sigma_of(model: ModelPatcher, noise_level: float) -> float:

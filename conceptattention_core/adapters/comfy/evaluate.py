@@ -16,7 +16,7 @@ from ...concepts import Concepts, TokenPooling
 from ...images import image_batch, picture_tensor
 from ...maps import ConceptAttentionMaps
 from ...noise import seeded_noise
-from .encode import NoisedForward, encode_latents, encode_prompt
+from .encode import NoisedForward, encode_latents, encode_prompt, read_together
 from .families import require_family, transformer_of
 from .text import encode_concepts
 
@@ -37,33 +37,44 @@ class ComfyHost:
             "depth": self._family.depth(dit),
             "temperature": self._family.temperature,
             "blocks": self._family.default_blocks,
+            "projections": tuple(self._family.projections),
         }
         first = next(weight for weight in dit.parameters() if weight.ndim > 1)
         self.weights = f"{first.float().abs().mean().item():.6g}"
         self.dtype = str(model.model.get_dtype_inference()).removeprefix("torch.")
         self.device = model.load_device.type
+        self._prepared: tuple[tuple[Any, ...], tuple[torch.Tensor, list[Any]]] | None = None
 
     def encode_word(self, name: str, pooling: TokenPooling) -> Concepts:
         return encode_concepts(self._clip, (name,), 0, pooling, self._model)
 
     @torch.no_grad()
     def read(self, image: np.ndarray, look: Any, readings: Sequence[Any]) -> list[ConceptAttentionMaps]:
-        family, dit = self._family, transformer_of(self._model)
-        picture = image_batch(picture_tensor(image), 1, look.size)
-        positive = encode_prompt(self._clip, look.prompt, look.guidance, family.pooled_width(dit))
-        (latent,) = encode_latents(self._vae, picture, family, self._model)
+        family, last = self._family, self._family.depth(transformer_of(self._model)) - 1
+        latent, positive = self._prepare(image, look)
         noises = [seeded_noise(latent.shape[1:], seed)[None] for seed in look.seeds]
-        last = family.depth(dit) - 1
-        found = []
-        for one in readings:
-            forward = NoisedForward(
+        forwards = [
+            NoisedForward(
                 family, self._model, positive, one.concepts, one.projection, look.noise_level, last, one.attend_to
             )
-            found.append(forward.maps(latent, noises, look.size, lambda: None))
-        return found
+            for one in readings
+        ]
+        return read_together(forwards, latent, noises, look.size, lambda: None)
+
+    def _prepare(self, image: np.ndarray, look: Any) -> tuple[torch.Tensor, list[Any]]:
+        """A picture's latent and its prompt's conditioning, which several noise levels share."""
+        key = id(image), look.prompt, look.size, look.guidance
+        if self._prepared is None or self._prepared[0] != key:
+            picture = image_batch(picture_tensor(image), 1, look.size)
+            pooled = self._family.pooled_width(transformer_of(self._model))
+            positive = encode_prompt(self._clip, look.prompt, look.guidance, pooled)
+            (latent,) = encode_latents(self._vae, picture, self._family, self._model)
+            self._prepared = key, (latent, positive)
+        return self._prepared[1]
 
     def rest(self) -> None:
         """ComfyUI moves its models by itself."""
+        self._prepared = None
 
 
 def load_files(
@@ -71,11 +82,8 @@ def load_files(
 ) -> Any:
     """A host from files: a checkpoint that holds everything, or a diffusion model, text encoders and a VAE.
 
-    clip_type: as CLIPLoader's choice has it. Raises ValueError, in one line, for what is missing or unknown.
+    clip_type: as CLIPLoader's choice has it. Raises ValueError, in one line, for what is unknown.
     """
-    for path in (*clip, *(one for one in (unet, vae, checkpoint) if one is not None)):
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file {path}.")
     if checkpoint is not None:
         model, text, decoder, *_ = comfy.sd.load_checkpoint_guess_config(
             str(checkpoint), output_clip=True, output_vae=True

@@ -28,12 +28,24 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Lexicon:
+    """names: every name that a data set's pictures may have. bank: words that together stand for anything."""
+
+    names: tuple[str, ...] = ()
+    bank: tuple[str, ...] = ("person", "animal", "plant", "building", "vehicle", "ground", "sky", "water")
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """name: for tables. keys: one for each picture, in order. load: reads one; what it raises is about that one."""
+    """name: for tables. keys: one for each picture, in order. load: reads one; what it raises is about that one.
+
+    words: what else can be asked of its pictures; it may take a while to find out.
+    """
 
     name: str
     keys: tuple[str, ...]
     load: Callable[[str], Sample]
+    words: Callable[[], Lexicon] = Lexicon
 
 
 def relabel(indices: np.ndarray, names: dict[int, str], void: int) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from PIL import Image
 from ...images import read_picture
 from ...letters import key, quoted
 from ...names import clean_name
-from . import Dataset, Sample, relabel
+from . import Dataset, Lexicon, Sample, relabel
 
 VOID = 255
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -40,17 +40,18 @@ def open_folder(folder: Path) -> Dataset:
         raise ValueError(f"Two pictures in {folder / 'images'} are called {twice[0]}, and would share one label map.")
     by_key = dict(zip(stems, pictures, strict=True))
 
-    def load(key: str) -> Sample:
-        image = np.array(read_picture(by_key[key]))
-        with Image.open(folder / "labels" / f"{key}.png") as file:
+    def load(stem: str) -> Sample:
+        image = np.array(read_picture(by_key[stem]))
+        with Image.open(folder / "labels" / f"{stem}.png") as file:
             numbers = np.array(file)
         if numbers.ndim != 2:
-            raise ValueError(f"labels/{key}.png is in colours; a label map is grey or has a palette")
+            raise ValueError(f"labels/{stem}.png is in colours; a label map is grey or has a palette")
         if numbers.shape != image.shape[:2]:
-            raise ValueError(f"labels/{key}.png has {numbers.shape} pixels and its picture {image.shape[:2]}")
+            raise ValueError(f"labels/{stem}.png has {numbers.shape} pixels and its picture {image.shape[:2]}")
         return Sample(image, *relabel(numbers, names, VOID))
 
-    return Dataset("folder", tuple(by_key), load)
+    named = tuple(name for name in names.values() if key(name) != "background")
+    return Dataset("folder", tuple(by_key), load, lambda: Lexicon(named))
 
 
 def read_names(path: Path) -> dict[int, str]:

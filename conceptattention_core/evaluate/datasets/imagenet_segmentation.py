@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Dataset, Sample
+from . import Dataset, Lexicon, Sample
 
 WHERE = "http://calvin-vision.net/bigstuff/proj-imagenet/data/gtsegs_ijcv.mat"
 
@@ -45,16 +45,23 @@ def open_imagenet_segmentation(path: Path, names: Path | None) -> Dataset:
     def entry(column: str, index: int) -> Any:
         return file[columns[column][index, 0]]
 
+    def number_of(index: int) -> str:
+        return np.asarray(entry("id", index)).astype("<u2").tobytes().decode("utf-16-le").strip().split("_")[0]
+
+    def words() -> Lexicon:
+        numbers = sorted({number_of(index) for index in range(len(columns["img"]))})
+        return Lexicon(tuple(dict.fromkeys(synsets[number] for number in numbers if number in synsets)))
+
     def load(key: str) -> Sample:
         index = int(key)
-        number = np.asarray(entry("id", index)).astype("<u2").tobytes().decode("utf-16-le").strip().split("_")[0]
+        number = number_of(index)
         if number not in synsets:
             raise ValueError(f"{names} has no name for {number}")
         image = np.asarray(entry("img", index)).transpose(2, 1, 0)
         mask = np.asarray(file[entry("gt", index)[0, 0]]).transpose(1, 0)
         return Sample(np.ascontiguousarray(image), (mask > 0).astype(np.int16), (synsets[number],))
 
-    return Dataset("imagenet-segmentation", tuple(str(index) for index in range(len(columns["img"]))), load)
+    return Dataset("imagenet-segmentation", tuple(str(index) for index in range(len(columns["img"]))), load, words)
 
 
 def read_synsets(path: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ...images import read_picture
-from . import Dataset, Sample, relabel
+from . import Dataset, Lexicon, Sample, relabel
 
 VocProtocol = Literal["single", "multi"]
 WHERE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
@@ -51,4 +51,4 @@ def open_voc(folder: Path, protocol: VocProtocol, split: str = "val") -> Dataset
 
     if protocol == "single":
         keys = [key for key in keys if has_one_class(key)]
-    return Dataset(f"voc-{protocol}", tuple(keys), load)
+    return Dataset(f"voc-{protocol}", tuple(keys), load, lambda: Lexicon(NAMES[1:]))

@@ -7,16 +7,26 @@ from typing import Any
 
 from torch import nn
 
+from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1
 from .flux2 import Flux2
+from .hidream import HiDream
+from .hunyuan import HunyuanVideo, HunyuanVideo15
+from .hunyuan_image import HunyuanImage
+from .joy_image import JoyImage
 from .krea2 import Krea2
+from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
+from .unet import SDXL, StableDiffusion1
+from .wan import Wan
 from .zimage import ZImage
 
 FAMILIES: tuple[Family, ...] = (
@@ -30,7 +40,20 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     LongCat(),
     Ovis(),
+    AuraFlow(),
+    HiDream(),
+    HunyuanImage(),
+    JoyImage(),
+    SDXL(),
+    StableDiffusion1(),
     CogVideoX(),
+    Wan(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
+    LTXVideo(),
+    LTX2(),
+    CosmosPredict2(),
+    CosmosPredict2Video(),
 )
 
 
@@ -47,11 +70,25 @@ def family_of_pipeline(name: str) -> Family:
     return family
 
 
+def denoisers(pipe: Any) -> tuple[Any, ...]:
+    """The models that take noise away in a pipeline: Wan 2.2 has one for its first steps and one for its last."""
+    found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2", "unet"))
+    return tuple(one for one in found if one is not None)
+
+
 def require_family(pipe: Any) -> Family:
     """The family of a pipeline. Raises ValueError for other pipelines, and for transformers that cannot be read."""
-    transformer = getattr(pipe, "transformer", None)
-    if transformer is None:
+    transformers = denoisers(pipe)
+    if not transformers:
         raise ValueError(unknown(type(pipe).__name__))
+    (family, *_) = (readable(one, type(pipe).__name__) for one in transformers)
+    if family.only_listed and not any(one.__name__ in family.pipelines for one in type(pipe).__mro__):
+        raise ValueError(unknown(type(pipe).__name__, type(transformers[0]).__name__))
+    return family
+
+
+def readable(transformer: nn.Module, pipeline: str) -> Family:
+    """The family of a transformer whose parts show themselves. Raises ValueError for others. pipeline: its class."""
     if hasattr(transformer, "_orig_mod") or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
     ):
@@ -62,7 +99,7 @@ def require_family(pipe: Any) -> Family:
         )
     family = find_family(transformer)
     if family is None:
-        raise ValueError(unknown(type(pipe).__name__, type(transformer).__name__))
+        raise ValueError(unknown(pipeline, type(transformer).__name__))
     for block in family.blocks(transformer):
         if None in family.parts(block):
             kind = type(transformer).__name__
