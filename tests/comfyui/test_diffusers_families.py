@@ -32,6 +32,7 @@ from conceptattention_core.record import Recorder
 from . import encoders
 from . import test_cross_families as cross
 from . import test_family_oracle as oracle
+from . import test_ltx2 as ltx2
 from .golden_cases import FOLDER, Case, read_case
 from .graphs import randn
 from .test_cosmos import MODELS as COSMOS_MODELS
@@ -423,11 +424,11 @@ def record(
 
     tap = Tap(family, transformer, None, concepts, choose, failed=lambda: None)
     with torch.no_grad():
-        (made,) = transformer(**inputs, return_dict=False)
+        made = transformer(**inputs, return_dict=False)
     tap.remove()
     run = recorders[0].finish((), "")
     assert run.maps is not None, run.problem
-    return run.maps, made
+    return run.maps, made[0] if len(made) == 1 else made
 
 
 def weights_of(base: Any) -> dict[str, Tensor]:
@@ -756,6 +757,67 @@ def test_cosmos_is_what_comfyui_makes_of_it(name: str, projection: Any, pack_mod
     assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("rounded_exp")
+@pytest.mark.parametrize("projection", ["cross_attention", "value", "gram"])
+@pytest.mark.parametrize("name", ltx2.MODELS)
+def test_ltx2_is_what_comfyui_makes_of_it(name: str, projection: Any, pack_modules: Any) -> None:  # noqa: F811
+    """It has no file, either. In diffusers the connector is the pipeline's: captions come behind it here."""
+    sizes, width = ltx2.MODELS[name]
+    sizes = {**sizes, "causal_temporal_positioning": True, "use_middle_indices_grid": True, "rope_type": "split"}
+    sizes["frequencies_precision"] = "float64"
+    model, size, seen = build("LTXAV", sizes, 5), (3, 4, 6), []
+    named = ltx2.concepts(pack_modules, width)
+    patched, runs = pack_modules("adapters.comfy.sampling").apply_concept_attention(model, named, projection, 0.0, 1.0)
+    dit = model.model.diffusion_model
+    handle = dit.register_forward_hook(lambda *given: seen.append(given[1:]), with_kwargs=True)
+    with torch.inference_mode():
+        expected = runs.find(ltx2.sample(patched, width, size, True, 1))
+        captions = [ltx2.rows_of(model.model, rows) for rows in ltx2.captions(width)]
+    handle.remove()
+    ((x, (level, _)), told, (made_video, made_sound)) = seen[0]
+    newer, inner = name == "2.3", sizes["cross_attention_dim"] if name == "2.3" else sizes["caption_channels"]
+
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        **{one: sizes[one] for one in LTX2_SIZES},
+        caption_channels=sizes["caption_channels"],
+        cross_attn_mod=newer,
+        audio_cross_attn_mod=newer,
+        gated_attn=newer,
+        audio_gated_attn=newer,
+        use_prompt_embeddings=not newer,
+        rope_type="split",
+        cross_attn_timestep_scale_multiplier=1,
+    )
+    state = single_file_utils.convert_ltx2_transformer_to_diffusers(weights_of(model.model))
+    state = {one.replace("prompt_adaln_single", "prompt_adaln"): value for one, value in state.items()}
+    transformer.load_state_dict(state)
+    text = told["context"]
+    inputs = {
+        "hidden_states": rearrange(x[0], "b c t h w -> b (t h w) c"),
+        "audio_hidden_states": rearrange(x[1], "b c t f -> b t (c f)"),
+        "encoder_hidden_states": text[..., :inner],
+        "audio_encoder_hidden_states": text[..., inner:],
+        "timestep": 1000 * level,
+        "sigma": 1000 * level,
+        "audio_num_frames": x[1].shape[2],
+        "fps": told["frame_rate"],
+        **dict(zip(("num_frames", "height", "width"), size, strict=True)),
+    }
+    own = [core.Caption(rows[:, :inner], (at,), at, len(rows)) for rows, at in zip(captions, ltx2.OWN, strict=True)]
+    concepts = core.Concepts(tuple("abc"), 0, torch.zeros(1, 3, inner), tuple(own))
+    (family,) = [family for family in FAMILIES if family.owns(transformer)]
+    maps, (made, sound) = record(family, transformer.eval(), inputs, concepts, projection)
+    assert_close(rearrange(made, "b (t h w) c -> b c t h w", t=3, h=4), made_video, atol=5e-5, rtol=0)
+    assert_close(rearrange(sound, "b t (c f) -> b c t f", c=8), made_sound, atol=5e-5, rtol=0)
+    assert maps.family == expected.family and maps.scores.shape == expected.scores.shape
+    assert_close(maps.scores, expected.scores, atol=5e-4, rtol=0)
+    assert_close(maps.saliency(0, -1), expected.saliency(0, -1), atol=1e-5, rtol=0)
+
+
+LTX2_SIZES = ("in_channels", "cross_attention_dim", "attention_head_dim", "num_attention_heads", "num_layers")
+LTX2_SIZES += ("audio_cross_attention_dim", "audio_attention_head_dim", "audio_num_attention_heads")
+
+
 def test_both_hosts_have_the_same_defaults(pack_modules: Any) -> None:  # noqa: F811
     """A measurement of one family's blocks and temperature is written into both files."""
     theirs = {family.name: family for family in pack_modules("adapters.comfy.families").FAMILIES}
@@ -776,5 +838,5 @@ def test_every_family_has_a_case() -> None:
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
     apart = {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", "Stable Diffusion 1.5"}
-    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video"}
+    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video", "LTX-2"}
     assert {family.name for family in FAMILIES} == apart | checked

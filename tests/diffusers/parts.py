@@ -11,6 +11,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -83,6 +85,16 @@ def clip(kind: Any = CLIPTextModelWithProjection) -> Any:
 def qwen3(layers: int) -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
     return Qwen3ForCausalLM(Qwen3Config(vocab_size=32, num_hidden_layers=layers, head_dim=8, **sizes)).eval()
+
+
+def gemma3() -> Any:
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    config = Gemma3Config(
+        text_config={"vocab_size": 32, "num_hidden_layers": 2, "head_dim": 8, **text},
+        vision_config={"image_size": 8, "patch_size": 4, **vision},
+    )
+    return Gemma3ForConditionalGeneration(config).eval()
 
 
 def llava() -> Any:

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
-from conceptattention_core.adapters.diffusers import ConceptAttention
+from conceptattention_core.adapters.diffusers import ConceptAttention, encode_concepts
+from conceptattention_core.adapters.diffusers.encode import Reading, prepare_picture, read_picture
 from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 from conceptattention_core.adapters.diffusers.families.stream import pack
 
@@ -135,3 +136,12 @@ def test_several_pictures_and_seeds(kind: str) -> None:
     one = ConceptAttention.encode(pipe, pair[1], CONCEPTS, seeds=[2], **settings)
     assert_close(both[1].raw.scores[1:], one.raw.scores, atol=1e-3, rtol=1e-4)
     assert (both[0].raw.scores - both[1].raw.scores).abs().max() > 1e-2
+
+
+def test_a_space_that_a_family_lacks_is_told() -> None:
+    """Also to the evaluation, which asks without a ConceptAttention."""
+    pipe = make("Cosmos2TextToImagePipeline")
+    named = encode_concepts(pipe, ("a", "cat"), 0, "mean", 24)
+    picture = prepare_picture(pipe, PHOTO, "a cat", None, 24)
+    with pytest.raises(ValueError, match="Cosmos-Predict2 has no projection 'output'"):
+        read_picture(pipe, picture, [Reading(named)], 0.5, [0], 1.0)

@@ -38,6 +38,7 @@ KINDS = [
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
     "LTXPipeline",
+    "LTX2Pipeline",
     "Cosmos2TextToImagePipeline",
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from PIL import Image
 from torch.testing import assert_close
 
@@ -31,6 +32,12 @@ SAID = {
     "prompt_attention_mask": torch.ones(1, 7),
 }
 """What a language model says of a prompt and a picture, which takes a real one."""
+SHORT = {"num_frames": 9, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0}
+SHORT |= {"modality_scale": 1.0, "audio_modality_scale": 1.0}
+FURTHER = {"guidance_scale": 3.0, "stg_scale": 1.0, "modality_scale": 3.0, "spatio_temporal_guidance_blocks": [1]}
+"""LTX-2's guidance, none, and of all three kinds."""
+GIVEN = [LTX2VideoCondition(frames=PHOTO, index=at) for at in (0, 1)]
+"""Pictures of the first frame and of the second, whose tokens are the video's own, or stand behind it."""
 OLD: dict[str, Any] = {}
 NEW = {"patch_size_t": 2}
 ADDED = {"use_rotary_positional_embeddings": False, "max_text_seq_length": 24}
@@ -62,6 +69,15 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         9,
     ),
     "wan video": ("WanVideoToVideoPipeline", {}, {**GUIDED, "video": FILM[:9], "strength": 1.0}, 3, 9),
+    "lucy": ("LucyEditPipeline", {"tokens": True}, {**GUIDED, "video": FILM[:9], "num_frames": 9}, 3, 9),
+    "wan vace": ("WanVACEPipeline", {}, {**GUIDED, "video": FILM[:9], "num_frames": 9}, 3, 9),
+    "wan vace of references": (
+        "WanVACEPipeline",
+        {"two": True},
+        {**GUIDED, "num_frames": 9, "reference_images": [PHOTO, PHOTO]},
+        3,
+        9,
+    ),
     "hunyuan": ("HunyuanVideoPipeline", {}, {"num_frames": 9}, 3, 9),
     "hunyuan guided": ("HunyuanVideoPipeline", {}, {"num_frames": 9, "true_cfg_scale": 3.0, **UGLY}, 3, 9),
     "hunyuan image beside": (
@@ -96,6 +112,10 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
         3,
         9,
     ),
+    "ltx2": ("LTX2Pipeline", {}, SHORT, 3, 9),
+    "ltx2 guided": ("LTX2Pipeline", {"newer": True}, {**SHORT, **FURTHER}, 3, 9),
+    "ltx2 image": ("LTX2ImageToVideoPipeline", {}, {**SHORT, **FURTHER, "image": PHOTO}, 3, 9),
+    "ltx2 conditions": ("LTX2ConditionPipeline", {}, {**SHORT, **FURTHER, "conditions": GIVEN}, 3, 9),
     "cosmos image": ("Cosmos2VideoToWorldPipeline", {}, {**GUIDED, "num_frames": 9, "image": PHOTO}, 3, 9),
     "cosmos video": ("Cosmos2VideoToWorldPipeline", {}, {"num_frames": 9, "video": FILM[:5]}, 3, 9),
     "control": ("CogVideoXFunControlPipeline", OLD, {**GUIDED, "control_video": [FILM[:9]]}, 3, 9),
@@ -105,10 +125,11 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
 
 @pytest.fixture(autouse=True)
 def prompts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of Wan's pipelines do not run without ftfy, which cleans prompts."""
-    for name in ("i2v", "video2video"):
+    """Some of Wan's pipelines do not run without ftfy, which cleans prompts."""
+    names = [f"wan.pipeline_wan_{kind}" for kind in ("i2v", "video2video", "vace")]
+    for name in [*names, "lucy.pipeline_lucy_edit"]:
         cleaner = SimpleNamespace(fix_text=lambda text: text)
-        monkeypatch.setattr(f"diffusers.pipelines.wan.pipeline_wan_{name}.ftfy", cleaner, raising=False)
+        monkeypatch.setattr(f"diffusers.pipelines.{name}.ftfy", cleaner, raising=False)
 
 
 def record(pipe: Any, *args: Any, **settings: Any) -> Any:
@@ -146,11 +167,14 @@ GUIDES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "2B": ("CogVideoXPipeline", ADDED, {"guidance_scale": 6.0}),
     "wan": ("WanPipeline", {"two": True}, {"guidance_scale": 6.0}),
     "ltx": ("LTXPipeline", {}, {"guidance_scale": 6.0}),
+    "ltx2": ("LTX2Pipeline", {}, {"guidance_scale": 6.0}),
+    "ltx2.3": ("LTX2Pipeline", {"newer": True}, {"guidance_scale": 6.0}),
     "cosmos": ("Cosmos2VideoToWorldPipeline", {}, {"guidance_scale": 6.0}),
     "hunyuan": ("HunyuanVideoPipeline", {}, {"true_cfg_scale": 6.0}),
     "hunyuan 1.5": ("HunyuanVideo15Pipeline", {}, {}),  # always guided, by another negative prompt
 }
-PLAIN = ["CogVideoXPipeline", "WanPipeline", "LTXPipeline", "HunyuanVideoPipeline", "HunyuanVideo15Pipeline"]
+PLAIN = ["CogVideoXPipeline", "WanPipeline", "LTXPipeline", "LTX2Pipeline"]
+PLAIN += ["HunyuanVideoPipeline", "HunyuanVideo15Pipeline"]
 
 
 @pytest.mark.parametrize("kind", GUIDES)
@@ -158,7 +182,7 @@ def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
     """The first step sees the same noise with and without the negative prompt, which then leads it elsewhere."""
     name, sizes, settings = GUIDES[kind]
     pipe, short = make(name, **sizes), {"num_frames": 9, "output_type": "latent"}
-    short |= {"image": PHOTO} if kind == "cosmos" else {}
+    short |= {"image": PHOTO} if kind == "cosmos" else SHORT if "ltx2" in kind else {}
     guided = record(pipe, **short, **settings, **UGLY).raw.scores
     alone, other = record(pipe, **short).raw.scores, record(pipe, "ugly", **short).raw.scores
     assert_close(guided[0], alone[0], atol=1e-4, rtol=1e-4)
@@ -169,13 +193,14 @@ def test_the_negative_prompt_is_not_recorded(kind: str) -> None:
 def test_several_videos_are_each_their_own(kind: str) -> None:
     pipe = make(kind)
     prompts, settings = ("a cat on the sofa", "a dragon on the rock"), {"num_frames": 9, "output_type": "latent"}
-    settings |= {} if "Hunyuan" in kind else GUIDED
-    both = record(pipe, list(prompts), seeds=(1, 2), **settings)
-    assert len(both) == 18 and both.raw.scores.shape[2] == 2
-    for at, prompt in enumerate(prompts):
-        alone = record(pipe, prompt, seeds=(at + 1,), **settings)
-        assert_close(both.raw.scores[:, :, at : at + 1], alone.raw.scores, atol=1e-3, rtol=1e-3)
-        assert_close(both[9 * at + 4].raw.saliency(), alone[4].raw.saliency(), atol=1e-3, rtol=0)
+    settings |= {} if "Hunyuan" in kind else {**SHORT, **FURTHER} if "LTX2" in kind else GUIDED
+    each = 1 if kind.startswith(("CogVideoX", "HunyuanVideo15")) else 2  # which do not make two of a prompt
+    many = record(pipe, list(prompts), seeds=range(2 * each), num_videos_per_prompt=each, **settings)
+    assert len(many) == 18 * each and many.raw.scores.shape[2] == 2 * each
+    for at, prompt in ((each - 1, prompts[0]), (each, prompts[1])):
+        alone = record(pipe, prompt, seeds=(at,), **settings)
+        assert_close(many.raw.scores[:, :, at : at + 1], alone.raw.scores, atol=1e-3, rtol=1e-3)
+        assert_close(many[9 * at + 4].raw.saliency(), alone[4].raw.saliency(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
@@ -194,6 +219,16 @@ def test_a_concept_is_its_own_pieces(kind: str) -> None:
     caption = require_family(pipe).caption(pipe, "light house", 24)
     rows, *_ = pipe.encode_prompt("light house", do_classifier_free_guidance=False, max_sequence_length=24)
     assert_close(caption.tokens, rows[0, :2], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["2", "2.3"])
+def test_a_concept_of_ltx2_is_what_the_transformer_is_given(newer: bool) -> None:
+    """Its pieces come through the pipeline's connector, which moves them from behind the padding to the front."""
+    pipe, seen = make("LTX2Pipeline", newer=newer), []
+    caption = require_family(pipe).caption(pipe, "light house", 24)
+    pipe.transformer.register_forward_pre_hook(lambda *given: seen.append(given[2]), with_kwargs=True)
+    paint(pipe, "light house", guidance_scale=1.0, **SHORT)
+    assert_close(caption.tokens, seen[0]["encoder_hidden_states"][0, :2], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("kind", "mask"), [("HunyuanVideoPipeline", 2), ("HunyuanVideo15Pipeline", 1)])

@@ -6,6 +6,7 @@ from typing import Any
 
 import diffusers
 from diffusers.guiders import ClassifierFreeGuidance
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModel,
@@ -16,7 +17,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from .parts import HEADS, clip, llava, qwen25_vl, scheduler, t5, tokenizer, umt5
+from .parts import HEADS, clip, gemma3, llava, qwen25_vl, scheduler, t5, tokenizer, umt5
 
 
 def cogvideox(kind: str, **sizes: Any) -> Any:
@@ -51,11 +52,14 @@ def wan_vae() -> Any:
 
 def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) -> Any:
     """two: 2.2's two models. seen: 2.1's picture goes through CLIP, too. tokens: 2.2's 5B, a timestep for each."""
-    given = 36 if "Image" in kind and not tokens else 16
+    given = 32 if "Lucy" in kind else 36 if "Image" in kind and not tokens else 16
 
     def transformer() -> Any:
         sizes: dict[str, Any] = {"image_dim": 16, "added_kv_proj_dim": 64} if seen else {}
-        return diffusers.WanTransformer3DModel(
+        kind_of = diffusers.WanTransformer3DModel
+        if "VACE" in kind:
+            kind_of, sizes["vace_layers"] = diffusers.WanVACETransformer3DModel, [0, 2]
+        return kind_of(
             in_channels=given, out_channels=16, text_dim=32, freq_dim=16, ffn_dim=64, num_layers=3, **HEADS, **sizes
         ).eval()
 
@@ -67,6 +71,7 @@ def wan(kind: str, two: bool = False, seen: bool = False, tokens: bool = False) 
         parts["image_processor"] = CLIPImageProcessor(size=8, crop_size=8)
     if "VideoToVideo" not in kind:
         parts |= {"transformer_2": transformer() if two else None, "boundary_ratio": 0.9 if two else None}
+    if kind in ("WanPipeline", "WanImageToVideoPipeline", "LucyEditPipeline"):
         parts["expand_timesteps"] = tokens
     return getattr(diffusers, kind)(transformer=transformer(), **parts)
 
@@ -140,6 +145,63 @@ def ltx(kind: str) -> Any:
     return getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
 
 
+def ltx2(kind: str, newer: bool = False) -> Any:
+    """With its sound. newer: 2.3, whose prompt is scaled and shifted, and whose heads have gates."""
+    new: dict[str, Any] = {"cross_attn_mod": newer, "audio_cross_attn_mod": newer, "gated_attn": newer}
+    new |= {"audio_gated_attn": newer, "use_prompt_embeddings": not newer}
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        cross_attention_dim=64,
+        audio_in_channels=4,
+        audio_out_channels=4,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=16,
+        audio_cross_attention_dim=32,
+        num_layers=3,
+        caption_channels=16,
+        rope_type="split",
+        **HEADS,
+        **new,
+    )
+    # All rows behind the prompt's are registers, of which there are eight.
+    given: dict[str, Any] = {"caption_channels": 16, "text_proj_in_factor": 3, "connector_rope_base_seq_len": 32}
+    for part, width in (("video", 64 if newer else 16), ("audio", 32 if newer else 16)):
+        given |= {f"{part}_connector_num_attention_heads": 2, f"{part}_connector_attention_head_dim": width // 2}
+        given |= {f"{part}_connector_num_layers": 1, f"{part}_connector_num_learnable_registers": 8}
+    given |= {"per_modality_projections": newer, "video_hidden_dim": 64, "audio_hidden_dim": 32}
+    coder = diffusers.AutoencoderKLLTX2Video(
+        latent_channels=8,
+        block_out_channels=(8, 8),
+        down_block_types=("LTX2VideoDownBlock3D",) * 2,
+        decoder_block_out_channels=(8, 8),
+        layers_per_block=(1,) * 3,
+        decoder_layers_per_block=(1,) * 3,
+        spatio_temporal_scaling=(True, True),
+        decoder_spatio_temporal_scaling=(True, True),
+        decoder_inject_noise=(False,) * 3,
+        downsample_type=("spatiotemporal",) * 2,
+        upsample_type=("spatiotemporal",) * 2,
+        upsample_residual=(False,) * 2,
+        upsample_factor=(1,) * 2,
+    ).eval()
+    sound = diffusers.AutoencoderKLLTX2Audio(
+        base_channels=4, ch_mult=(1,), num_res_blocks=1, resolution=32, latent_channels=2, mel_bins=8
+    ).eval()
+    speaker = LTX2Vocoder(
+        in_channels=16,
+        hidden_channels=32,
+        upsample_kernel_sizes=[4, 4],
+        upsample_factors=[2, 2],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+    ).eval()
+    connectors = LTX2TextConnectors(rope_type="split", **given).eval()
+    parts: dict[str, Any] = {"tokenizer": tokenizer("left"), "text_encoder": gemma3(), "connectors": connectors}
+    parts |= {"vae": coder, "audio_vae": sound, "vocoder": speaker, "scheduler": scheduler()}
+    return getattr(diffusers, kind)(transformer=transformer.eval(), **parts)
+
+
 class Guard:
     """In the place of Cosmos' guard rails, which have nothing to say of pictures this small."""
 
@@ -172,7 +234,9 @@ EDGE = 64
 VIDEO_MAKERS = {
     "CogVideoX": cogvideox,
     "Wan": wan,
+    "Lucy": wan,
     "Cosmos2": cosmos,
+    "LTX2": ltx2,
     "LTXP": ltx,
     "LTXI": ltx,
     "LTXC": ltx,

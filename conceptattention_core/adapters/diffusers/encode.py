@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...concepts import Concepts
+from ...cross import require_projection
 from ...images import Picture, image_batch, picture_tensor
 from ...maps import ConceptAttentionMaps
 from ...noise import require_noise_level, seeded_noise
@@ -93,10 +94,12 @@ def read_picture(
 ) -> list[ConceptAttentionMaps]:
     """Maps for each reading, all from the same forwards, one for each seed: the step axis is the seeds.
 
-    noise_level: 0..1. Raises ValueError on a noise level outside of it, or no seed.
+    noise_level: 0..1. Raises ValueError on a noise level outside of it, no seed, or a projection that there is not.
     """
     family = require_family(pipe)
     require_noise_level(noise_level)
+    for one in readings:
+        require_projection(family.name, one.projection, family.projections)
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
     latent, model = picture.latent, denoisers(pipe)[0]

@@ -20,6 +20,7 @@ from .hunyuan_image import HunyuanImage
 from .joy_image import JoyImage
 from .krea2 import Krea2
 from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
@@ -50,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideo(),
     HunyuanVideo15(),
     LTXVideo(),
+    LTX2(),
     CosmosPredict2(),
     CosmosPredict2Video(),
 )

@@ -30,11 +30,8 @@ class LTXVideo(CrossFamily):
     def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
         count = len(given["hidden_states"])
         # The negative prompt's half of the batch comes first.
-        rows = slice(count // 2 if pipe is not None and pipe.do_classifier_free_guidance else 0, count)
-        coords = given.get("video_coords")
-        start, grid = (
-            (0, (given["num_frames"], given["height"], given["width"])) if coords is None else video_grid(coords[0])
-        )
+        rows = slice(count // 2 if self.guided(given, pipe) else 0, count)
+        start, grid = self.placed(given)
         return Evaluation(
             # A token of a given picture has a timestep of its own.
             sigma=float(torch.as_tensor(given["timestep"]).max()) / 1000,
@@ -45,6 +42,16 @@ class LTXVideo(CrossFamily):
             times=picture_times(grid[0], getattr(pipe, "vae_temporal_compression_ratio", 8)),
             token_pixels=getattr(pipe, "vae_spatial_compression_ratio", 32),
         )
+
+    def guided(self, given: dict[str, Any], pipe: Any) -> bool:
+        """Whether a call's batch holds the negative prompt, too."""
+        return pipe is not None and pipe.do_classifier_free_guidance
+
+    def placed(self, given: dict[str, Any]) -> tuple[int, tuple[int, int, int]]:
+        """Where the video's own tokens begin, and their ``(frames, h, w)``."""
+        if given.get("video_coords") is None:
+            return 0, (given["num_frames"], given["height"], given["width"])
+        return video_grid(given["video_coords"][0])
 
     def watched(self, transformer: Any) -> dict[str, nn.Module]:
         return {"text": transformer.caption_projection}

@@ -16,13 +16,21 @@ from ..pieces import own_rows
 from .base import Evaluation, Seen, no_text_encoder
 from .cross import CrossFamily, Read, keys_and_values
 
+CONTROLLED = "WanVACETransformer3DModel"
+"""The same blocks, with others beside them for a video that leads."""
 PICTURES_OF_A_FRAME = 4
 """What its VAE decodes every latent frame but the first to."""
 
 
 class Wan(CrossFamily):
     name = "Wan"
-    pipelines = ("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline")
+    pipelines = (
+        "WanPipeline",
+        "WanImageToVideoPipeline",
+        "WanVideoToVideoPipeline",
+        "WanVACEPipeline",
+        "LucyEditPipeline",
+    )
     transformer = "WanTransformer3DModel"
     projections = VIDEO_PROJECTIONS
     video = True
@@ -30,6 +38,9 @@ class Wan(CrossFamily):
     input_layer = "patch_embedding"
     steps = 50
     cfg = 5.0
+
+    def owns(self, transformer: nn.Module) -> bool:
+        return super().owns(transformer) or type(transformer).__name__ == CONTROLLED
 
     def blocks(self, transformer: Any) -> Sequence[Any]:
         return transformer.blocks
@@ -42,14 +53,18 @@ class Wan(CrossFamily):
         return {"keys": attention.norm_k, "values": values}
 
     def evaluation(self, given: dict[str, Any], pipe: Any) -> Evaluation:
-        count, _, frames, height, width = given["hidden_states"].shape
+        count, channels, frames, height, width = given["hidden_states"].shape
+        h, w = height // self.patch, width // self.patch
+        control = given.get("control_hidden_states")
+        references = 0 if control is None else leading(control, channels)
         # Wan 2.2's 5B has a timestep for each token, 0 where a given picture stands.
         level = float(torch.as_tensor(given["timestep"]).max()) / 1000
         return Evaluation(
             sigma=level,
             batch=count,
-            grid=(frames, height // self.patch, width // self.patch),
-            times=picture_times(frames, PICTURES_OF_A_FRAME),
+            grid=(frames - references, h, w),
+            start=references * h * w,
+            times=picture_times(frames - references, PICTURES_OF_A_FRAME),
             token_pixels=self.patch * getattr(pipe, "vae_scale_factor_spatial", 8),
         )
 
@@ -75,3 +90,13 @@ class Wan(CrossFamily):
             prompt=name, do_classifier_free_guidance=False, max_sequence_length=max_sequence_length
         )
         return own_rows(rows[0], own)
+
+
+def leading(control: Tensor, channels: int) -> int:
+    """VACE's reference pictures, which are frames in front of the video while the model looks at it.
+
+    control: ``(B, 2 channels + mask, frames, h, w)``, what is kept, what is to change, and the mask: the last two are
+    nothing at all in a reference, and what a VAE makes of no picture is something.
+    """
+    nothing = ~control[:, channels:].any(dim=1).any(dim=-1).any(dim=-1).any(dim=0)
+    return int(nothing.int().cumprod(dim=0).sum())
