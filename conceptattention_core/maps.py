@@ -168,7 +168,7 @@ class ConceptAttentionMaps:
         features = None if self.features is None else self.features[trusted]
         if self.times and features is not None:
             features = rearrange(features, "l b k f h w -> l (b f) k h w")
-        return self.frames_in_pictures(auto_shares(self._of_frames(trusted), temperature, features))
+        return self.frames_in_pictures(auto_shares(self.of_frames(trusted), temperature, features))
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
@@ -177,7 +177,7 @@ class ConceptAttentionMaps:
 
         Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
         """
-        return block_weights(self._of_frames(self.trusted(first_block, last_block)), temperature)
+        return block_weights(self.of_frames(self.trusted(first_block, last_block)), temperature)
 
     def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
         """Positions on the block axis that ``auto`` may trust; None: as `trusted_blocks` says."""
@@ -186,9 +186,12 @@ class ConceptAttentionMaps:
             self.blocks, first if first_block is None else first_block, last if last_block is None else last_block
         )
 
-    def _of_frames(self, trusted: list[int]) -> Tensor:
-        """Scores of some blocks, ``(steps, blocks, batch, concepts, h, w)``; a video's frames are its batch."""
-        scores = self.scores[:, trusted]
+    def of_frames(self, positions: list[int]) -> Tensor:
+        """Scores at some positions of the block axis, ``(steps, blocks, batch, concepts, h, w)``.
+
+        A video's frames are its batch: ``batch * frames``.
+        """
+        scores = self.scores[:, positions]
         return rearrange(scores, "s l b c f h w -> s l (b f) c h w") if self.times else scores
 
     def frames_in_pictures(self, frames: Tensor) -> Tensor:

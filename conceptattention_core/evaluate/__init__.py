@@ -6,5 +6,5 @@ Data flows one way; read the files in this order::
 
     datasets/ -> protocol -> method -> runner -> metrics -> results -> report, plots
 
-`cli.py` puts them together, `shards.py` spreads the pictures over processes.
+`cli.py` puts them together, `shards.py` spreads the pictures over processes, `baselines/` has other models' rows.
 """

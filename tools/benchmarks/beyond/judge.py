@@ -12,7 +12,7 @@ from torch import Tensor
 from conceptattention_core.evaluate.datasets.scenes.scenes import NOUNS
 from conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from conceptattention_core.masks.edges import refine_maps
-from conceptattention_core.masks.presence import evidence
+from conceptattention_core.masks.presence import presence
 from tools.benchmarks.beyond.cases import BACKGROUND, Case
 from tools.benchmarks.presence import auroc
 from tools.benchmarks.quality import Agreement
@@ -26,8 +26,8 @@ def ordinary_edges(case: Case, shares: Tensor) -> Tensor:
 
 
 def ordinary_presence(maps: ConceptAttentionMaps) -> Tensor:
-    """The evidence that `presence` goes by, ``(C,)``."""
-    return evidence(maps.mean_scores(0, -1))[0]
+    """Presence as it is, ``(C,)``."""
+    return presence(maps, 0, -1)[0]
 
 
 @dataclass(frozen=True)

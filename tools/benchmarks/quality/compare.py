@@ -10,7 +10,7 @@ import torch
 from conceptattention_core.evaluate.datasets.scenes.scenes import Scene
 from conceptattention_core.maps import ConceptAttentionMaps, resize_maps
 from conceptattention_core.masks.edges import refine_maps
-from conceptattention_core.masks.presence import evidence
+from conceptattention_core.masks.presence import presence
 
 from .measures import Marks, Truth, mark, won
 from .record import Recordings
@@ -71,4 +71,4 @@ def _judge(
         row.grid.append(mark(resize_maps(shares, size, size)[0], truth, ranked=True))
         row.refined.append(mark(refine_maps(shares, picture, size)[0], truth, ranked=False))
         row.add_presence(won(shares[0]), truth)
-    rows.setdefault((kind, SHIPPED), Row()).add_presence(evidence(maps.mean_scores(*blocks))[0], truth)
+    rows.setdefault((kind, SHIPPED), Row()).add_presence(presence(maps, *blocks)[0], truth)
