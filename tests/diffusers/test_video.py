@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
 from PIL import Image
 from torch.testing import assert_close
 
@@ -38,6 +39,7 @@ FURTHER = {"guidance_scale": 3.0, "stg_scale": 1.0, "modality_scale": 3.0, "spat
 """LTX-2's guidance, none, and of all three kinds."""
 GIVEN = [LTX2VideoCondition(frames=PHOTO, index=at) for at in (0, 1)]
 """Pictures of the first frame and of the second, whose tokens are the video's own, or stand behind it."""
+LED = [LTX2ReferenceCondition(frames=[PHOTO] * 9)]
 OLD: dict[str, Any] = {}
 NEW = {"patch_size_t": 2}
 ADDED = {"use_rotary_positional_embeddings": False, "max_text_seq_length": 24}
@@ -116,6 +118,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
     "ltx2 guided": ("LTX2Pipeline", {"newer": True}, {**SHORT, **FURTHER}, 3, 9),
     "ltx2 image": ("LTX2ImageToVideoPipeline", {}, {**SHORT, **FURTHER, "image": PHOTO}, 3, 9),
     "ltx2 conditions": ("LTX2ConditionPipeline", {}, {**SHORT, **FURTHER, "conditions": GIVEN}, 3, 9),
+    "ltx2 in context": ("LTX2InContextPipeline", {"newer": True}, {**SHORT, "reference_conditions": LED}, 3, 9),
     "cosmos image": ("Cosmos2VideoToWorldPipeline", {}, {**GUIDED, "num_frames": 9, "image": PHOTO}, 3, 9),
     "cosmos video": ("Cosmos2VideoToWorldPipeline", {}, {"num_frames": 9, "video": FILM[:5]}, 3, 9),
     "control": ("CogVideoXFunControlPipeline", OLD, {**GUIDED, "control_video": [FILM[:9]]}, 3, 9),
