@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .concepts import find_concept
-from .reading import auto_shares, block_weights
+from .reading import OPINION, SUREST, auto_shares, block_weights
 from .times import around, in_pictures
 
 TOKEN_PIXELS = 16
@@ -167,11 +167,29 @@ class ConceptAttentionMaps:
             return self.saliency(first_block, last_block, temperature)
         if reading != "auto":
             raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+        return self.auto_shares(first_block, last_block, temperature)
+
+    def auto_shares(
+        self,
+        first_block: int | None = None,
+        last_block: int | None = None,
+        temperature: float = 1.0,
+        weights: Tensor | None = None,
+        opinion: float = OPINION,
+        surest: float = SUREST,
+    ) -> Tensor:
+        """`shares` with ``auto``, and all that may be changed in it.
+
+        weights: of steps and blocks, as `block_weights` gives them; by default these maps' own. opinion: of the
+        prototypes, 0..1, 0 for none; surest: part of the picture that makes one.
+        """
         trusted = self.trusted(first_block, last_block)
-        features = None if self.features is None else self.features[trusted]
+        features = None if self.features is None or opinion == 0 else self.features[trusted]
         if self.times and features is not None:
             features = rearrange(features, "l b k f h w -> l (b f) k h w")
-        return self.frames_in_pictures(auto_shares(self.of_frames(trusted), temperature * self.softness, features))
+        softness = temperature * self.softness
+        found = auto_shares(self.of_frames(trusted), softness, features, weights, opinion, surest)
+        return self.frames_in_pictures(found)
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0

@@ -29,7 +29,7 @@ from conceptattention_core.evaluate.runner import Evaluator, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_DEMO = pytest.mark.skipif(not any(demo_folder().glob("*.safetensors")), reason="the demo model is not there")
-SCENES = ["scenes", "--size", "128", "--device", "cpu"]
+SCENES = ["scenes", "--size", "128", "--device", "cpu", "--ablate", "keys", "reading"]
 
 
 def evaluate(*arguments: str | Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) 
     pipe.set_progress_bar_config(disable=True)
     _, report = single
     assert report["pictures"] == 6 and not report["failed"]
-    for row in report["rows"]:
+    for row in report["rows"][:3]:
         right = labelled = 0
         overlap: dict[str, np.ndarray] = {}
         for index in range(6):
@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) 
                 overlap[name] = overlap.get(name, np.zeros(2)) + np.array([(here & there).sum(), (here | there).sum()])
         assert row["accuracy"] == right / labelled
         assert row["true_miou"] == pytest.approx(np.mean([both / either for both, either in overlap.values()]))
-    ours, *_, value = report["rows"]
+    ours, _, value, *_ = report["rows"]
     assert ours["accuracy"] > 0.5 and min(ours["map"], value["map"]) > 0.5
 
 
