@@ -108,15 +108,17 @@ def _weights(scores: Tensor, clear: Tensor) -> Tensor:
     return weights / weights.sum(dim=(1, 2), keepdim=True)
 
 
-def auto_shares(scores: Tensor, temperature: float = 1.0, features: Tensor | None = None) -> Tensor:
+def auto_shares(
+    scores: Tensor, temperature: float = 1.0, features: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Every concept's share at every place, ``(B, C, h, w)`` float32, sum 1 over C.
 
     The weighted mean of all blocks' competitions, then `held`, then, with features, `with_prototypes`.
     scores: ``(steps, blocks, B, C, h, w)``. temperature: above 1 softens it all. features: of the same blocks,
-    ``(blocks, B, channels, h, w)``.
+    ``(blocks, B, channels, h, w)``. weights: ``(B, steps, blocks)``, sum 1, by default `block_weights`.
     """
     clear = _clear(scores, temperature)
-    weights = _weights(scores, clear)
+    weights = _weights(scores, clear) if weights is None else weights
     voices = clear * loudness(scores, weights) ** 2
     voices = voices / voices.sum(dim=(1, 2), keepdim=True)
     shares, trusted, heard = torch.zeros(3, *scores.shape[2:])
