@@ -695,5 +695,5 @@ def test_every_family_has_a_case() -> None:
     own |= {"zimage": "Z-Image", "krea2": "Krea 2", "LongCatImage": "LongCat-Image"}
     checked = {own.get(FAMILY_OF[name], FAMILY_OF[name]) for name in KNOWN}
     apart = {"FLUX.1", "Ovis-Image", "Lumina 2", "HunyuanImage 2.1", "Stable Diffusion 1.5"}
-    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video", "LTX-2"}
+    apart |= {"Cosmos-Predict2", "Cosmos-Predict2 video", "LTX-2", "Anima"}
     assert {family.name for family in FAMILIES} == apart | checked
