@@ -6,9 +6,10 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.modular_pipelines.anima.modular_blocks_anima import AnimaAutoBlocks
 from transformers import CLIPTextModel, LlamaConfig, LlamaForCausalLM, Qwen3VLForConditionalGeneration
 
-from .parts import HEADS, Processor, clip, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
+from .parts import HEADS, Processor, clip, qwen3, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
 
 
 def aura_flow(kind: str) -> Any:
@@ -145,6 +146,34 @@ def sd1(kind: str) -> Any:
     return getattr(diffusers, kind)(unet=unet.eval(), vae=vae(4), scheduler=euler(), **texts, **none)
 
 
+def anima(kind: str) -> Any:
+    transformer = diffusers.CosmosTransformer3DModel(
+        in_channels=16,
+        out_channels=16,
+        num_layers=3,
+        mlp_ratio=2,
+        text_embed_dim=32,
+        adaln_lora_dim=4,
+        max_size=(4, 32, 32),
+        rope_scale=(1.0, 1.0, 1.0),
+        extra_pos_embed_type=None,
+        **HEADS,
+    )
+    sizes = {"num_layers": 2, "num_attention_heads": 2, "target_vocab_size": 32, "min_sequence_length": 8}
+    conditioner = diffusers.AnimaTextConditioner(source_dim=16, target_dim=32, model_dim=32, **sizes)
+    coder = diffusers.AutoencoderKLQwenImage(base_dim=8, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+    texts = {"text_encoder": qwen3(2).model, "tokenizer": tokenizer(), "t5_tokenizer": tokenizer()}
+    pipe = AnimaAutoBlocks().init_pipeline()
+    pipe.update_components(
+        transformer=transformer.eval(),
+        text_conditioner=conditioner.eval(),
+        vae=coder,
+        scheduler=scheduler(),
+        **texts,
+    )
+    return pipe
+
+
 def euler() -> Any:
     return diffusers.EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1)
 
@@ -152,6 +181,7 @@ def euler() -> Any:
 IMAGE_MAKERS = {
     "StableDiffusionXL": sdxl,
     "StableDiffusion": sd1,
+    "Anima": anima,
     "AuraFlow": aura_flow,
     "HiDream": hidream,
     "HunyuanImage": hunyuan_image,

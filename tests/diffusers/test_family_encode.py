@@ -42,6 +42,7 @@ PLAIN = [
     "JoyImageEditPlusPipeline",
     "StableDiffusionXLPipeline",
     "StableDiffusionPipeline",
+    "AnimaModularPipeline",
     "Cosmos2TextToImagePipeline",
 ]
 GUIDED = ["StableDiffusion3Pipeline", "ZImagePipeline", "Krea2Pipeline", "AuraFlowPipeline", "HiDreamImagePipeline"]
@@ -53,7 +54,7 @@ def latent_of(pipe: Any, pixels: Tensor) -> Tensor:
     kind = type(pipe).__name__
     if "Flux2" in kind:
         return pipe._encode_vae_image(pixels, generator=None)
-    if any(name in kind for name in ("Qwen", "Krea", "Joy", "Cosmos")):
+    if any(name in kind for name in ("Qwen", "Krea", "Joy", "Cosmos", "Anima")):
         stub: Any = SimpleNamespace(vae=pipe.vae, latent_channels=16)
         return diffusers.QwenImageEditPipeline._encode_vae_image(stub, pixels[:, :, None], generator=None)[:, :, 0]
     unshifted = kind.startswith(("Aura", "StableDiffusionXL", "StableDiffusionPipeline"))
@@ -110,6 +111,8 @@ def test_a_picture_is_seen_as_the_pipeline_sees_it(kind: str) -> None:
     tokens = pack(noised) if packed else noised
     if "Joy" in kind:  # a list of videos of one frame; Plus makes the list itself
         tokens = noised[:, :, None] if "Plus" in kind else noised[:, None, :, None]
+    if "Anima" in kind:
+        tokens = noised[:, :, None]
     if "Cosmos" in kind:
         tokens, told["guidance_scale"] = noised[:, :, None] / level, 0.0
     run = {**at, "num_inference_steps": 1, "latents": tokens, "output_type": "latent", "width": photo.width}

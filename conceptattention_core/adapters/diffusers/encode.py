@@ -60,7 +60,8 @@ def encode_picture(
     """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     picture = prepare_picture(pipe, image, prompt, size, max_sequence_length)
     (maps,) = read_picture(pipe, picture, [Reading(concepts, projection)], noise_level, seeds, guidance_scale)
-    pipe.maybe_free_model_hooks()
+    if hasattr(pipe, "maybe_free_model_hooks"):  # a modular pipeline's parts are another's affair
+        pipe.maybe_free_model_hooks()
     return maps
 
 
@@ -106,7 +107,8 @@ def read_picture(
     grid = latent.shape[2] // family.patch, latent.shape[3] // family.patch
     frame = family.frame(grid, token_pixels=family.token_pixels)
     recorded = []
-    for seed in pipe.progress_bar(seeds):
+    # A modular pipeline leaves its progress to its blocks.
+    for seed in pipe.progress_bar(seeds) if hasattr(pipe, "progress_bar") else seeds:
         recorders = [
             Recorder(one.concepts, one.projection, len(latent), frame, (0.0, 1.0), one.attend_to)
             for one in readings

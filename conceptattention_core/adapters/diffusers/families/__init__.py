@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import nn
 
+from .anima import Anima
 from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
@@ -46,6 +48,7 @@ FAMILIES: tuple[Family, ...] = (
     JoyImage(),
     SDXL(),
     StableDiffusion1(),
+    Anima(),
     CogVideoX(),
     Wan(),
     HunyuanVideo(),
@@ -57,9 +60,14 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def find_family(transformer: nn.Module) -> Family | None:
-    """The family that a transformer belongs to, if the library knows it."""
-    return next((family for family in FAMILIES if family.owns(transformer)), None)
+def find_family(transformer: nn.Module, pipelines: Collection[str] = ()) -> Family | None:
+    """The family that a transformer belongs to, if the library knows it.
+
+    pipelines: the classes of the pipeline around it, as some families share a transformer or are not all that it does.
+    """
+    owning = [family for family in FAMILIES if family.owns(transformer)]
+    listed = [family for family in owning if any(name in family.pipelines for name in pipelines)]
+    return next(iter([*listed, *(family for family in owning if not family.only_listed)]), None)
 
 
 def family_of_pipeline(name: str) -> Family:
@@ -81,14 +89,15 @@ def require_family(pipe: Any) -> Family:
     transformers = denoisers(pipe)
     if not transformers:
         raise ValueError(unknown(type(pipe).__name__))
-    (family, *_) = (readable(one, type(pipe).__name__) for one in transformers)
-    if family.only_listed and not any(one.__name__ in family.pipelines for one in type(pipe).__mro__):
-        raise ValueError(unknown(type(pipe).__name__, type(transformers[0]).__name__))
+    (family, *_) = (readable(one, [kind.__name__ for kind in type(pipe).__mro__]) for one in transformers)
     return family
 
 
-def readable(transformer: nn.Module, pipeline: str) -> Family:
-    """The family of a transformer whose parts show themselves. Raises ValueError for others. pipeline: its class."""
+def readable(transformer: nn.Module, pipelines: Sequence[str]) -> Family:
+    """The family of a transformer whose parts show themselves. Raises ValueError for others.
+
+    pipelines: the class of the pipeline around it, and those that it is derived from.
+    """
     if hasattr(transformer, "_orig_mod") or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
     ):
@@ -97,9 +106,9 @@ def readable(transformer: nn.Module, pipeline: str) -> Family:
             "from. Use the uncompiled one: `pipe.transformer = pipe.transformer._orig_mod` undoes torch.compile; "
             "after `.compile()` or `compile_repeated_blocks()`, load the pipeline again."
         )
-    family = find_family(transformer)
+    family = find_family(transformer, pipelines)
     if family is None:
-        raise ValueError(unknown(pipeline, type(transformer).__name__))
+        raise ValueError(unknown(pipelines[0], type(transformer).__name__))
     for block in family.blocks(transformer):
         if None in family.parts(block):
             kind = type(transformer).__name__
