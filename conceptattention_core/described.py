@@ -152,6 +152,7 @@ LATER_FIELDS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "reading": lambda given, name: _one_of(given, name, ("paper", "auto")),
     "trusted_blocks": lambda given, name: _pair(given, name, -4096, 4095),
     "temperature": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
+    "softness": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
     "times": lambda given, name: tuple(_number(value, name, 0, MAX_FRAMES) for value in _list(given, name, MAX_FRAMES)),
 }
 """What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so. Pictures have no times."""

@@ -69,7 +69,7 @@ def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
         default_blocks=blocks,
         reading=cast(Reading, view.reading) if view.reading else maps.reading,
         trusted_blocks=trusted,
-        temperature=maps.temperature * view.temperature,
+        softness=maps.softness * view.temperature,
     )
 
 

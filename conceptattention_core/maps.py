@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .concepts import find_concept
-from .reading import auto_shares, block_weights
+from .reading import OPINION, SUREST, auto_shares, block_weights
 from .times import around, in_pictures
 
 TOKEN_PIXELS = 16
@@ -36,7 +36,8 @@ class ConceptAttentionMaps:
     ``(token_pixels * h, token_pixels * w)`` pixels from the top left: more where H or W is not divisible by it.
     projection: the space that the scores were taken in. family: the model family that made them, for people.
     default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
-    temperature: the family's own; a reader's temperature multiplies it.
+    temperature: the family's own, for ``paper``; a reader's temperature multiplies it.
+    softness: what was chosen in the explorer, and goes on with its maps: each reader's temperature is multiplied by it.
     reading: how `shares` reads them unless told otherwise. trusted_blocks: those that ``auto`` weighs, first and last.
     times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
     empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
@@ -59,6 +60,7 @@ class ConceptAttentionMaps:
     trusted_blocks: tuple[int, int] = (0, -1)
     times: tuple[float, ...] = ()
     features: Tensor | None = None
+    softness: float = 1.0
 
     @property
     def pictures(self) -> int:
@@ -128,9 +130,10 @@ class ConceptAttentionMaps:
         Returns ``(pictures, concepts, h, w)`` float32, sum 1 over concepts. Raises ValueError on an empty range.
         """
         chosen = self.chosen(first_block, last_block)
+        temperature = temperature * self.softness * self.temperature
         total = torch.zeros(self.scores.shape[2:])
         for step in self.scores:  # one at a time: a long schedule's scores are large
-            total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
+            total += (step[chosen] / temperature).softmax(dim=2).sum(dim=0)
         return self._in_pictures(total / (len(self.scores) * len(chosen)))
 
     def mean_scores(self, first_block: int | None = None, last_block: int | None = None) -> Tensor:
@@ -164,11 +167,29 @@ class ConceptAttentionMaps:
             return self.saliency(first_block, last_block, temperature)
         if reading != "auto":
             raise ValueError(f"There is no reading '{reading}': choose paper or auto.")
+        return self.auto_shares(first_block, last_block, temperature)
+
+    def auto_shares(
+        self,
+        first_block: int | None = None,
+        last_block: int | None = None,
+        temperature: float = 1.0,
+        weights: Tensor | None = None,
+        opinion: float = OPINION,
+        surest: float = SUREST,
+    ) -> Tensor:
+        """`shares` with ``auto``, and all that may be changed in it.
+
+        weights: of steps and blocks, as `block_weights` gives them; by default these maps' own. opinion: of the
+        prototypes, 0..1, 0 for none; surest: part of the picture that makes one.
+        """
         trusted = self.trusted(first_block, last_block)
-        features = None if self.features is None else self.features[trusted]
+        features = None if self.features is None or opinion == 0 else self.features[trusted]
         if self.times and features is not None:
             features = rearrange(features, "l b k f h w -> l (b f) k h w")
-        return self.frames_in_pictures(auto_shares(self.of_frames(trusted), temperature, features))
+        softness = temperature * self.softness
+        found = auto_shares(self.of_frames(trusted), softness, features, weights, opinion, surest)
+        return self.frames_in_pictures(found)
 
     def block_weights(
         self, first_block: int | None = None, last_block: int | None = None, temperature: float = 1.0
@@ -177,7 +198,7 @@ class ConceptAttentionMaps:
 
         Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
         """
-        return block_weights(self.of_frames(self.trusted(first_block, last_block)), temperature)
+        return block_weights(self.of_frames(self.trusted(first_block, last_block)), temperature * self.softness)
 
     def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
         """Positions on the block axis that ``auto`` may trust; None: as `trusted_blocks` says."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ..concepts import TokenPooling
 from ..maps import ConceptAttentionMaps
 from ..maps import Reading as MapReading
-from ..reading import OPINION, SUREST, auto_shares
+from ..reading import OPINION, SUREST
 from ..scores import Projection
 from ..stream import ConceptKeys
 from .words import Words
@@ -62,16 +61,13 @@ class Method:
 
         bank: maps of the same picture for other words, whose weights of blocks are taken.
         """
+        blocks = self.first_block, self.last_block
         if self.reading == "auto":
-            trusted = maps.trusted(self.first_block, self.last_block)
-            features = None if maps.features is None or self.opinion == 0 else maps.features[trusted]
             weights = None if bank is None else self.trust(bank)
-            scores, opinion = maps.scores[:, trusted], self.opinion
-            return auto_shares(scores, self.temperature, features, weights, opinion, self.surest)[0]
+            return maps.auto_shares(*blocks, self.temperature, weights, self.opinion, self.surest)[0]
         if self.softmax:
-            return maps.saliency(self.first_block, self.last_block, self.temperature)[0]
-        chosen = maps.chosen(self.first_block, self.last_block)
-        return torch.stack([step[chosen, 0].mean(dim=0) for step in maps.scores]).mean(dim=0)
+            return maps.saliency(*blocks, self.temperature)[0]
+        return maps.mean_scores(*blocks)[0]
 
     def trust(self, maps: ConceptAttentionMaps) -> Tensor:
         """How much ``auto`` trusts each step and block: ``(B, steps, blocks)``, sum 1."""

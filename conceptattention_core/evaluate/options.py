@@ -70,6 +70,7 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
     comfy.add_argument("--clip-type", default="flux", metavar="TYPE", help="as in CLIPLoader (default: flux)")
     comfy.add_argument("--vae", type=Path, metavar="FILE")
     comfy.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file that holds all three, or its folder")
+    comfy.add_argument("--all-blocks", action="store_true", help="FLUX.1: its single blocks, numbered on, too")
     run.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best that there is; the demo on cpu)")
     run.add_argument(
         "--dtype",

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from .charts import Line, bar_plot, line_plot
-from .report import distinguish
+from .report import MEASURES, chart_names, distinguish
 
 AXES = {
     "blocks": ("first_block", "double block"),
@@ -27,8 +27,8 @@ def write_plots(folder: Path, settings: dict[str, Any], rows: Sequence[dict[str,
         chosen = [rows[index] for index in indices]
         if question == "blocks":
             chosen = [row for row in chosen if row["method"]["first_block"] == row["method"]["last_block"]]
-        for measure, label in (("accuracy", "accuracy"), ("true_miou", "true mIoU")):
-            path = folder / f"{question}-{measure.replace('_', '-')}.png"
+        for (measure, label), name in zip(MEASURES.items(), chart_names(question), strict=True):
+            path = folder / name
             _draw(question, chosen, measure, title, label).save(path)
             written.append(path)
     return written

@@ -28,6 +28,16 @@ PAPER_LEGEND = (
 )
 
 
+MEASURES = {"accuracy": "accuracy", "true_miou": "true mIoU"}
+"""What charts are drawn of."""
+SHEET = "blocks-maps.png"
+
+
+def chart_names(question: str) -> list[str]:
+    """The files of a question's charts, in the order of `MEASURES`."""
+    return [f"{question}-{measure.replace('_', '-')}.png" for measure in MEASURES]
+
+
 def make_row(method: Method | Baseline, total: Totals, binary: bool) -> dict[str, Any]:
     """One method's numbers, 0..1. `paper_miou` is defined for one object against the rest only."""
     return {
@@ -81,7 +91,9 @@ def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictur
     for question in settings["ablate"]:
         printed = IMAGENET_ABLATIONS.get(question, ()) if dataset == "imagenet-segmentation" else ()
         chosen = [rows[index] for index in settings["ablate"][question]]
-        parts += [f"## Ablation: {question}", _table(chosen, printed)]
+        charts = [f"![{what}]({name})" for what, name in zip(MEASURES.values(), chart_names(question), strict=True)]
+        charts += [f"![each block's maps]({SHEET})"] if question == "blocks" else []
+        parts += [f"## Ablation: {question}", _table(chosen, printed), "\n".join(charts)]
     ious = sorted(rows[0]["class_iou"].items(), key=lambda item: -item[1])
     parts += [
         "## Classes",

@@ -166,21 +166,21 @@ def load_host(options: argparse.Namespace, device: str) -> Host:
             raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
         sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
     elif not any((Path(folder) / "comfy").is_dir() for folder in sys.path):
-        raise ValueError("These are files for ComfyUI, which cannot be imported here: say where it is with --comfyui.")
+        raise ValueError("This needs ComfyUI, which cannot be imported here: say where it is with --comfyui.")
     from ..adapters.comfy.device import choose_device
 
     choose_device()
     from ..adapters.comfy.evaluate import load_demo, load_files
 
     if not files.names_a_model:
-        return load_demo()
-    return load_files(files.unet, files.clip, options.clip_type, files.vae, files.checkpoint)
+        return load_demo(options.all_blocks)
+    return load_files(files.unet, files.clip, options.clip_type, files.vae, files.checkpoint, options.all_blocks)
 
 
 def in_comfyui(options: argparse.Namespace) -> bool:
     """Whether anything is said that only ComfyUI can load."""
     asked = options.comfyui, options.comfyui_models, options.checkpoint, options.unet, options.clip, options.vae
-    return any(one is not None for one in asked)
+    return options.all_blocks or any(one is not None for one in asked)
 
 
 def default_device(options: argparse.Namespace) -> str:

@@ -19,6 +19,7 @@ from ..pictures.colors import concept_colors
 from ..pictures.legend import INK, PAPER, legend_picture
 from .datasets import Sample
 from .method import Method
+from .report import SHEET
 
 CELL, GAP, LINE, TEXT, COLUMNS, LEGEND_WIDTH = 144, 8, 20, 12, 8, 560
 
@@ -31,7 +32,7 @@ def write_sheet(
         next((row["true_miou"] for row in rows if row["method"] == one.describe()), None)
         for one in (replace(base, first_block=block, last_block=block) for block in maps.blocks)
     ]
-    path = folder / "blocks-maps.png"
+    path = folder / SHEET
     block_sheet(maps, sample, base.temperature, scores).save(path)
     return path
 

@@ -47,6 +47,7 @@ def test_blocks_and_temperature_on_the_demo_model(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--comfyui", "nowhere"], "is no ComfyUI"),
+        (["--all-blocks"], "This needs ComfyUI"),
         (["--comfyui", str(COMFYUI), "--unet", "x.safetensors", "--model", "other"], "--unet, --clip and --vae"),
     ],
 )
@@ -81,3 +82,7 @@ def test_readings_share_a_forward(comfy: SimpleNamespace, monkeypatch: pytest.Mo
         assert torch.equal(maps.scores, alone.scores) and maps.concepts == reading.concepts.names
         assert maps.features is not None and alone.features is not None and torch.equal(maps.features, alone.features)
     assert not torch.equal(together[0].scores, together[1].scores)
+    every = load_demo(all_blocks=True)
+    (whole,) = every.read(image, look, readings[:1])
+    assert every.family["depth"] == len(whole.blocks) > host.family["depth"] and every.family["blocks"] == (0, 5)
+    assert torch.equal(whole.scores[:, :6], together[0].scores) and whole.scores[:, 6:].std() > 0

@@ -162,7 +162,10 @@ def test_a_block_that_another_node_skips_is_never_mislabelled(core: Any, name: s
 
 @pytest.mark.parametrize("name", TINY)
 def test_maps_of_an_existing_picture(core: Any, name: str) -> None:
-    """One forward of a latent; with an earlier last block the maps are the whole forward's first ones, bit by bit."""
+    """One forward of a latent; with an earlier last block the maps are the whole forward's first ones, bit by bit.
+
+    Readings that share a forward are what they are alone.
+    """
     base, named = tiny_model(name), concepts(core, name)
     family = core("adapters.comfy.families").require_family(base)
     encode, even = core("adapters.comfy.encode"), sizes(family, base)[0]
@@ -170,11 +173,16 @@ def test_maps_of_an_existing_picture(core: Any, name: str) -> None:
     shape = (1, channels, *((1,) if family.frames else ()), *even)
     latent, noise = randn(*shape, seed=5), randn(*shape, seed=6)
 
-    def look(last: int) -> Any:
-        forward = encode.NoisedForward(family, base, prompt(name, 1, 7), named, "output", 0.5, last)
-        return forward.maps(latent, [noise], (64, 64), lambda: None)
+    def forward(last: int, projection: str = "output") -> Any:
+        return encode.NoisedForward(family, base, prompt(name, 1, 7), named, projection, 0.5, last)
 
-    whole, early = look(family.depth(base.model.diffusion_model) - 1), look(0)
+    def look(*forwards: Any) -> Any:
+        return encode.read_together(forwards, latent, [noise], (64, 64), lambda: None)
+
+    last = family.depth(base.model.diffusion_model) - 1
+    (whole,), (early,) = look(forward(last)), look(forward(0))
+    other, again = look(forward(last, "value"), forward(last))
+    assert torch.equal(again.scores, whole.scores) and not torch.equal(other.scores, whole.scores)
     assert whole.scores.isfinite().all() and whole.scores.std() > 0 and early.blocks == (0,)
     assert torch.equal(early.scores, whole.scores[:, :1]) and torch.equal(early.features, whole.features[:1])
 

@@ -181,14 +181,19 @@ def test_two_models_share_a_run(pack: dict[str, Any], clips: Any) -> None:
 
 @pytest.mark.parametrize("projection", ["cross_attention", "gram"])
 def test_a_picture_is_a_video_of_one_frame(core: Any, projection: str) -> None:
-    """Wan looks at an existing picture."""
+    """Wan looks at an existing picture; readings share the forward, and the evaluation reads what it gives."""
     model, named = video_model("wan"), two_concepts(core)
     encode = core("adapters.comfy.encode")
     family = core("adapters.comfy.families").require_family(model)
     prompt = [[randn(1, 7, encoders.WIDTH, seed=3), {}]]
-    forward = encode.NoisedForward(family, model, prompt, named, projection, 0.5, 2)
+    forward, value = (encode.NoisedForward(family, model, prompt, named, one, 0.5, 2) for one in (projection, "value"))
     latent, noise = randn(1, 16, 1, 8, 12, seed=5), randn(1, 16, 1, 8, 12, seed=6)
     maps = forward.maps(latent, [noise], SIZE, lambda: None)
+    _, together = encode.read_together([value, forward], latent, [noise], SIZE, lambda: None)
+    assert torch.equal(together.scores, maps.scores)
+    method = core("evaluate.method").Method(projection)
+    for one in (method, replace(method, softmax=False), replace(method, reading="auto", first_block=0)):
+        assert one.read(maps).shape == (2, 4, 6)
     assert maps.scores.shape == (1, 3, 1, 2, 1, 4, 6) and maps.pictures == 1 and maps.scores.std() > 0
 
 

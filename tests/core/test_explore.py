@@ -95,6 +95,10 @@ def test_a_reading_may_weigh_blocks_by_themselves() -> None:
     assert stacks(own).tobytes() != stacks(MAPS).tobytes() == stacks(reading(own, View(reading="paper"))).tobytes()
     some = reading(own, View(first_block=1, last_block=-2))
     torch.testing.assert_close(some.shares(), MAPS.shares("auto", 1, 3))
+    soft = reading(reading(own, View(temperature=1.5)), View(temperature=2.0))  # one explorer behind another
+    torch.testing.assert_close(soft.shares(), MAPS.shares("auto", temperature=3.0))
+    torch.testing.assert_close(soft.shares("paper"), MAPS.saliency(temperature=3.0))
+    torch.testing.assert_close(soft.block_weights(), MAPS.block_weights(temperature=3.0))
     with pytest.raises(ValueError, match="not what the explorer wrote"):
         parse_state('{"reading": "both"}')
 

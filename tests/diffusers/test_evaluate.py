@@ -29,7 +29,7 @@ from conceptattention_core.evaluate.runner import Evaluator, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_DEMO = pytest.mark.skipif(not any(demo_folder().glob("*.safetensors")), reason="the demo model is not there")
-SCENES = ["scenes", "--size", "128", "--device", "cpu"]
+SCENES = ["scenes", "--size", "128", "--device", "cpu", "--ablate", "keys", "reading"]
 
 
 def evaluate(*arguments: str | Path) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_stages_end_in_verdicts(tmp_path: Path) -> None:
     verdicts = (tmp_path / "stages.md").read_text(encoding="utf-8").split("\n\n")[1].splitlines()
     assert [line[0] for line in verdicts] == ["2", "3", "4"] and all("Verdict: " in line for line in verdicts)
     rows = {row["method"]["words"]: row for row in report["rows"]}
-    assert 0.8 < rows["absent"]["presence"] <= 1 and 0 < rows["absent"]["stolen"] < 0.5
+    assert 0.8 < rows["absent"]["presence"] <= 1 and 0 <= rows["absent"]["stolen"] < 0.1
     assert set(rows["pair"]["class_iou"]) >= {"background"} and rows["pair"]["accuracy"] > 0.8
     (trust,) = (row["trust"] for row in report["rows"] if "trust" in row)
     assert sum(trust["mean"]) == pytest.approx(1, abs=1e-4) and trust["pictures"] == 2
@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) 
     pipe.set_progress_bar_config(disable=True)
     _, report = single
     assert report["pictures"] == 6 and not report["failed"]
-    for row in report["rows"]:
+    for row in report["rows"][:3]:
         right = labelled = 0
         overlap: dict[str, np.ndarray] = {}
         for index in range(6):
@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_maps(single: tuple[Path, dict[str, Any]]) 
                 overlap[name] = overlap.get(name, np.zeros(2)) + np.array([(here & there).sum(), (here | there).sum()])
         assert row["accuracy"] == right / labelled
         assert row["true_miou"] == pytest.approx(np.mean([both / either for both, either in overlap.values()]))
-    ours, *_, value = report["rows"]
+    ours, _, value, *_ = report["rows"]
     assert ours["accuracy"] > 0.5 and min(ours["map"], value["map"]) > 0.5
 
 

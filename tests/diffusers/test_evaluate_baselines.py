@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,6 @@ def test_errors_are_one_line(
 
 
 def test_without_captum_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("conceptattention_core.evaluate.baselines.load.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "captum", None)
     assert main(["scenes", "--images", "1", "--baselines", "clip"]) == 2
     assert "pip install captum" in capsys.readouterr().err

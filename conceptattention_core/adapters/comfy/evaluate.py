@@ -18,16 +18,28 @@ from ...maps import ConceptAttentionMaps
 from ...noise import seeded_noise
 from .encode import NoisedForward, encode_latents, encode_prompt, read_together
 from .families import require_family, transformer_of
+from .families.flux import Flux1
+from .families.flux_single import Flux1Whole
 from .text import encode_concepts
 
 
 class ComfyHost:
     """A MODEL, CLIP and VAE of ComfyUI, as `evaluate.host.Host` asks for them."""
 
-    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
-        """Raises ValueError for a model that the pack does not know or that cannot look at pictures."""
+    def __init__(self, model: Any, clip: Any, vae: Any, all_blocks: bool = False) -> None:
+        """all_blocks: of FLUX.1, send the concepts through its single blocks, too.
+
+        Raises ValueError for a model that the pack does not know or that cannot look at pictures.
+        """
         self._model, self._clip, self._vae = model, clip, vae
         self._family, dit = require_family(model), transformer_of(model)
+        blocks = self._family.default_blocks
+        if all_blocks:
+            if type(self._family) is not Flux1:
+                raise ValueError(f"--all-blocks is for FLUX.1, and this is {self._family.name}: leave it out.")
+            depth = self._family.depth(dit)  # of the double blocks: from the end of all blocks they are others
+            blocks = max(0, depth + blocks[0]), depth + blocks[1]
+            self._family = Flux1Whole()
         if why := self._family.why_not_for_pictures(model.model, dit):
             raise ValueError(why)
         source = Path(inspect.getfile(type(self._family)))
@@ -36,7 +48,7 @@ class ComfyHost:
             "file": "/".join(("conceptattention_core", *source.parts[-4:])),
             "depth": self._family.depth(dit),
             "temperature": self._family.temperature,
-            "blocks": self._family.default_blocks,
+            "blocks": blocks,
             "projections": tuple(self._family.projections),
         }
         first = next(weight for weight in dit.parameters() if weight.ndim > 1)
@@ -78,7 +90,12 @@ class ComfyHost:
 
 
 def load_files(
-    unet: Path | None, clip: Sequence[Path], clip_type: str, vae: Path | None, checkpoint: Path | None
+    unet: Path | None,
+    clip: Sequence[Path],
+    clip_type: str,
+    vae: Path | None,
+    checkpoint: Path | None,
+    all_blocks: bool = False,
 ) -> Any:
     """A host from files: a checkpoint that holds everything, or a diffusion model, text encoders and a VAE.
 
@@ -98,11 +115,11 @@ def load_files(
         decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae)))
     if text is None or decoder is None:
         raise ValueError(f"{checkpoint} has no text encoder or no VAE. Give --unet, --clip and --vae instead.")
-    return ComfyHost(model, text, decoder)
+    return ComfyHost(model, text, decoder, all_blocks)
 
 
-def load_demo() -> ComfyHost:
-    """The demo model that comes with the pack."""
+def load_demo(all_blocks: bool = False) -> ComfyHost:
+    """The demo model that comes with the pack. all_blocks: as in `ComfyHost`."""
     from .demo import load_demo_flux
 
-    return ComfyHost(*load_demo_flux())
+    return ComfyHost(*load_demo_flux(), all_blocks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from ..protocol import Protocol
@@ -41,10 +40,12 @@ def load_baselines(options: argparse.Namespace, protocol: Protocol, device: str)
             "DINO knows no names, so it can only be compared where a picture has one object and the mask is above the "
             "map's own mean. Leave dino out of --baselines, or measure imagenet-segmentation or voc --protocol single."
         )
-    if "clip" in asked and find_spec("captum") is None:
-        raise ValueError("--baselines clip needs captum for its GradCAM: pip install captum.")
     rows = []
     if "clip" in asked:
+        try:
+            import captum  # noqa: F401
+        except ImportError as error:
+            raise ValueError("--baselines clip needs captum for its GradCAM: pip install captum.") from error
         rows += _clip(options.clip_model, device, protocol)
     if "dino" in asked:
         rows += _dino(options.dino_model, device, protocol)

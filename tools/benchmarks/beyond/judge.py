@@ -26,7 +26,7 @@ def ordinary_edges(case: Case, shares: Tensor) -> Tensor:
 
 
 def ordinary_presence(maps: ConceptAttentionMaps) -> Tensor:
-    """Presence as it is, ``(C,)``."""
+    """`presence` by all the blocks that these maps hold, ``(C,)``."""
     return presence(maps, 0, -1)[0]
 
 
@@ -89,8 +89,8 @@ def presences(cases: Iterable[Case], candidates: dict[str, Candidate]) -> dict[s
         labels = set(np.unique(case.labels).tolist())
         there += [label in labels for label, name in enumerate(case.names, start=1) if name != BACKGROUND]
         with torch.inference_mode():
-            for name, presence in own.items():
-                values[name] += presence(case)[: len(case.names) - 1].tolist()
+            for name, sure in own.items():
+                values[name] += sure(case)[: len(case.names) - 1].tolist()
     return {name: auroc(np.array(each), np.array(there)) for name, each in values.items()}
 
 

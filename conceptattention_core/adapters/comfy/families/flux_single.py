@@ -26,6 +26,7 @@ class Flux1Whole(Flux1):
     name = "FLUX.1, all blocks"
     block_name = "Block"
     measured = False
+    stops_early = False  # no block is behind those that are wanted
 
     def depth(self, dit: Any) -> int:
         return len(dit.double_blocks) + len(dit.single_blocks)

@@ -16,7 +16,7 @@ from .ltx import LTXVideo
 
 class LTX2(LTXVideo):
     name = "LTX-2"
-    pipelines = ("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline")
+    pipelines = ("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline", "LTX2InContextPipeline")
     transformer = "LTX2VideoTransformer3DModel"
     max_sequence_length = 1024
     steps = 40
@@ -28,7 +28,7 @@ class LTX2(LTXVideo):
         return super().guided(given, pipe) and not alone
 
     def placed(self, given: dict[str, Any]) -> tuple[int, tuple[int, int, int]]:
-        return 0, (given["num_frames"], given["height"], given["width"])  # given pictures stand behind the video
+        return 0, (given["num_frames"], given["height"], given["width"])  # what else it is given stands behind
 
     def read_again(self, attention: Any) -> dict[str, nn.Module]:
         if attention.to_gate_logits is None:
