@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -41,6 +42,7 @@ class ConceptAttentionMaps:
     reading: how `shares` reads them unless told otherwise. trusted_blocks: those that ``auto`` weighs, first and last.
     times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
     empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
+    trust: how much ``auto`` trusts each of `blocks`, learnt from other runs (see `trusting`); empty: these scores say.
     features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, [frames,] h, w)`` float16,
     the mean over all steps; None where the family has none, and in files of earlier versions.
     """
@@ -59,6 +61,7 @@ class ConceptAttentionMaps:
     reading: Reading = "paper"
     trusted_blocks: tuple[int, int] = (0, -1)
     times: tuple[float, ...] = ()
+    trust: tuple[float, ...] = ()
     features: Tensor | None = None
     softness: float = 1.0
 
@@ -188,6 +191,8 @@ class ConceptAttentionMaps:
         if self.times and features is not None:
             features = rearrange(features, "l b k f h w -> l (b f) k h w")
         softness = temperature * self.softness
+        if weights is None and self.trust:
+            weights = self.block_weights(first_block, last_block)
         found = auto_shares(self.of_frames(trusted), softness, features, weights, opinion, surest)
         return self.frames_in_pictures(found)
 
@@ -198,7 +203,28 @@ class ConceptAttentionMaps:
 
         Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
         """
-        return block_weights(self.of_frames(self.trusted(first_block, last_block)), temperature * self.softness)
+        trusted = self.trusted(first_block, last_block)
+        scores = self.of_frames(trusted)
+        if not self.trust:
+            return block_weights(scores, temperature * self.softness)
+        learnt = torch.tensor(self.trust)[trusted]
+        return (learnt / learnt.sum() / len(scores)).expand(scores.shape[2], len(scores), len(trusted))
+
+    def trusting(self, others: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:
+        """These maps, whose ``auto`` trusts each block as much as other runs of the same model do, on average.
+
+        For few words, as "a thing" and `background`: what these show of the blocks is uncertain, and the runs of other
+        pictures with any words, four of them or more, know better (`docs/measured.md`). Each run counts alike. Raises
+        ValueError where there are none, or where they have other blocks or scores of another space.
+        """
+        kinds = {(one.family, one.blocks, one.projection) for one in (self, *others)}
+        if not others or len(kinds) > 1:
+            raise ValueError(
+                "Blocks are trusted by other maps of the same model, blocks and projection: give at least one of those."
+            )
+        learnt = [replace(one, trust=()).block_weights(0, -1).sum(dim=1).mean(dim=0) for one in others]
+        trust = torch.stack(learnt).mean(dim=0).clamp_min(1e-9)  # so that any choice of blocks can be weighed
+        return replace(self, trust=tuple(trust.tolist()))
 
     def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
         """Positions on the block axis that ``auto`` may trust; None: as `trusted_blocks` says."""

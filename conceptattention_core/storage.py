@@ -55,6 +55,7 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "temperature": maps.temperature,
         **({"times": maps.times} if maps.times else {}),
         **({"softness": maps.softness} if maps.softness != 1 else {}),
+        **({"trust": maps.trust} if maps.trust else {}),
     }
     path = Path(path)
     tensors = {"scores": maps.scores.to("cpu", torch.float32).contiguous()}

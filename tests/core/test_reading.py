@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from conceptattention_core.maps import ConceptAttentionMaps
 from conceptattention_core.reading import auto_shares, block_weights, scale_free, with_prototypes
+from conceptattention_core.storage import load_maps, save_maps
 
 SHAPE = (2, 4, 2, 3, 5, 6)  # steps, blocks, pictures, concepts, rows, columns
 SCORES = 7 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
@@ -148,3 +151,29 @@ def test_features_are_those_of_the_trusted_blocks() -> None:
     alone = auto_shares(scores[:, 2:5])[0]
     assert torch.equal(maps.shares("auto", 2, 4)[0], with_prototypes(alone, features[2:5, 0], weights))
     assert torch.equal(maps.shares(), maps.saliency()) and not torch.equal(maps.shares("auto", 2, 4)[0], alone)
+
+
+def test_blocks_are_trusted_as_other_runs_trust_them(tmp_path: Path) -> None:
+    """Two words say little of the blocks; two other runs know, by name or not, and a file remembers it."""
+    generator = torch.Generator().manual_seed(8)
+    noise = torch.randn(3, 2, 4, 1, 3, 6, 6, generator=generator)
+    seen = torch.tensor([0.3, 4.0, 0.3, 0.3])[:, None, None, None, None]  # by one block more than by others
+    noise += seen * torch.randn(3, 1, 1, 1, 3, 6, 6, generator=generator)
+    lists = (("d", "e"), ("a", "b", "c"), ("f", "g", "h"))
+    few, *others = (
+        ConceptAttentionMaps(scores[:, :, :, : len(names)], names, 0, tuple(range(4)), (1.0, 0.5), (96, 96))
+        for scores, names in zip(noise, lists, strict=True)
+    )
+    told = few.trusting(others)
+    learnt = torch.stack([one.block_weights(0, -1).sum(dim=1)[0] for one in others]).mean(dim=0)
+    assert torch.allclose(told.block_weights().sum(dim=1)[0], learnt) and learnt.argmax() == 1
+    assert torch.allclose(told.block_weights(0, 1)[0, 0], learnt[:2] / learnt[:2].sum() / 2)
+    assert not torch.allclose(told.shares("auto"), few.shares("auto"), atol=1e-2)
+    assert torch.equal(told.shares("paper"), few.shares("paper"))
+    save_maps(told, tmp_path / "maps.safetensors")
+    again = load_maps(tmp_path / "maps.safetensors")
+    assert again.trust == told.trust and torch.equal(again.shares("auto"), told.shares("auto"))
+    assert told.trusting([few]).trust != told.trust and told.trusting([told]).trust == told.trusting([few]).trust
+    for wrong in ([], [replace(few, blocks=(0, 1, 2, 5))], [replace(few, projection="value")]):
+        with pytest.raises(ValueError, match="of the same model"):
+            few.trusting(wrong)

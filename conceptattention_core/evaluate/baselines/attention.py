@@ -18,9 +18,9 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     attentions: ``(heads, T, T)`` of each layer, rows sum to 1. Each layer counts as half its heads' mean and half the
     identity, for the residual; the layers are multiplied. Returns ``(T, T)``, rows sum to 1.
     """
-    reached = torch.eye(attentions[0].shape[-1])
+    reached = identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
     for attention in attentions:
-        reached = (attention.mean(dim=0) + torch.eye(len(reached))) / 2 @ reached
+        reached = (attention.mean(dim=0) + identity) / 2 @ reached
     return reached
 
 
@@ -40,7 +40,7 @@ def relevance(attentions: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tens
     attentions, gradients: ``(heads, T, T)`` of each layer, the attention and the answer's gradient by it. The positive
     parts of their products, mean over heads, are gathered through the layers: R = R + A R. Returns R ``(T, T)``.
     """
-    gathered = torch.eye(attentions[0].shape[-1])
+    gathered = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
     for attention, gradient in zip(attentions, gradients, strict=True):
         gathered = gathered + (gradient * attention).clamp(min=0).mean(dim=0) @ gathered
     return gathered

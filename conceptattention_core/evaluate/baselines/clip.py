@@ -37,7 +37,7 @@ class Clip:
         """
         from captum.attr import LayerGradCam
 
-        text = self._embed(names)
+        text, pixels = self._embed(names), self._pixels(image)
         features = nn.Identity()  # captum reads a module's output, and wants it as ``(B, D, h, w)``
 
         def lead_through(_layer: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
@@ -46,36 +46,35 @@ class Clip:
 
         handle = self._model.vision_model.encoder.layers[-1].layer_norm1.register_forward_hook(lead_through)
         try:
-            method = LayerGradCam(lambda pixels: self._look(pixels, text)[0], features)
-            pixels = self._pixels(image).expand(len(names), -1, -1, -1)
-            found: Any = method.attribute(pixels, target=list(range(len(names))))
+            method = LayerGradCam(lambda shown: self._look(shown, text)[0], features)
+            # one name at a time: all at once would take a large CLIP's memory ten times
+            found: list[Any] = [method.attribute(pixels, target=index) for index in range(len(names))]
         finally:
             handle.remove()
-        return found[:, 0].detach().cpu()
+        return torch.cat(found)[:, 0].detach().cpu()
 
     def attention_gradcam(self, image: np.ndarray, names: Sequence[str]) -> Tensor:
         """Grad-CAM of the last layer's heads, see `attention.gradcam`. ``(C, grid, grid)`` float32, signed."""
-        attentions, gradients = self._attend(image, names)
-        return torch.stack([gradcam(attentions[-1], slopes[-1], self.grid) for slopes in gradients])
+        logits, attentions = self._look(self._pixels(image), self._embed(names))
+        slopes = [torch.autograd.grad(logit, attentions[-1], retain_graph=True)[0] for logit in logits[0]]
+        return torch.stack([gradcam(attentions[-1][0].detach(), slope[0], self.grid) for slope in slopes]).cpu()
 
     def relevance(self, image: np.ndarray, names: Sequence[str]) -> Tensor:
         """Chefer et al. 2021 through all layers, see `attention.relevance`. ``(C, grid, grid)`` float32, 0 or more."""
-        attentions, gradients = self._attend(image, names)
-        return patches(torch.stack([relevance(attentions, slopes) for slopes in gradients]), self.grid)
+        logits, attentions = self._look(self._pixels(image), self._embed(names))
+        layers = [attention[0].detach() for attention in attentions]
+        found = []
+        for logit in logits[0]:
+            slopes = torch.autograd.grad(logit, attentions, retain_graph=True)
+            found.append(relevance(layers, [slope[0] for slope in slopes]))
+        return patches(torch.stack(found), self.grid).cpu()
 
     @torch.no_grad()
     def rollout(self, image: np.ndarray, names: Sequence[str]) -> Tensor:
         """Attention rollout, which knows no names: one map ``(grid, grid)`` float32, repeated for each of C."""
         _, attentions = self._look(self._pixels(image), self._embed(names))
-        reached = patches(rollout([attention[0].cpu() for attention in attentions]), self.grid)
-        return reached.expand(len(names), -1, -1)
-
-    def _attend(self, image: np.ndarray, names: Sequence[str]) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Each layer's attention ``(heads, T, T)``, and for each of C names its logit's gradient by each of them."""
-        logits, attentions = self._look(self._pixels(image).requires_grad_(), self._embed(names))
-        gradients = [torch.autograd.grad(logit, attentions, retain_graph=True) for logit in logits[0]]
-        layers = [attention[0].detach().cpu() for attention in attentions]
-        return layers, [[slope[0].cpu() for slope in slopes] for slopes in gradients]
+        reached = patches(rollout([attention[0] for attention in attentions]), self.grid)
+        return reached.cpu().expand(len(names), -1, -1)
 
     def _look(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """``(B, 3, side, side)``, ``(C, D)`` -> CLIP's own logits ``(B, C)`` and attentions ``(B, heads, T, T)``."""
@@ -92,4 +91,5 @@ class Clip:
         return torch.nn.functional.normalize(self._model.text_projection(read.pooler_output), dim=-1)
 
     def _pixels(self, image: np.ndarray) -> Tensor:
-        return to_pixels(image, self.side, *self._mean_std).to(self._device)
+        """``(1, 3, side, side)``, of which gradients are wanted: the weights are frozen."""
+        return to_pixels(image, self.side, *self._mean_std).to(self._device).requires_grad_()
