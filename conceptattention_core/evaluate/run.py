@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth, spaces)] for ask in questions},
             "stages": sorted(set(numbers)),
         }
-        folder = options.out or default_folder(dataset.name, model_name(options))
+        folder = options.out or default_folder(dataset.name, options)
         results = ResultFolder(folder, settings)
         lexicon = dataset.words() if stages else None
         evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance), lexicon)
@@ -184,7 +184,8 @@ def model_name(options: argparse.Namespace) -> str:
     return str(file) if file else options.model
 
 
-def default_folder(dataset: str, model: str) -> Path:
-    """``output/evaluate/DATA-MODEL``, the model by the last part of its name."""
-    last = re.sub(r"[^\w.-]+", "-", Path(model).name) or "model"
-    return Path("output") / "evaluate" / f"{dataset}-{last}"
+def default_folder(dataset: str, options: argparse.Namespace) -> Path:
+    """``output/evaluate/DATA-MODEL``, the model by the last part of its name; a study and stages have their own."""
+    last = re.sub(r"[^\w.-]+", "-", Path(model_name(options)).name) or "model"
+    kind = "-study" * options.study + "-stages" * (options.stages is not None)
+    return Path("output") / "evaluate" / f"{dataset}-{last}{kind}"
