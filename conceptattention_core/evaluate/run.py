@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -151,11 +150,12 @@ def load_host(options: argparse.Namespace, device: str) -> Host:
         if not (options.comfyui / "comfy").is_dir():
             raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
         sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
-    elif find_spec("comfy") is None:
-        raise ValueError("This needs ComfyUI, which cannot be imported here: say where it is with --comfyui.")
     from ..adapters.comfy.device import choose_device
 
-    choose_device()
+    try:
+        choose_device()
+    except ModuleNotFoundError as error:
+        raise ValueError(f"This needs ComfyUI ({error}): say where it is with --comfyui.") from error
     from ..adapters.comfy.evaluate import load_demo, load_files
 
     if not files.names_a_model:
