@@ -100,7 +100,7 @@ class ConceptAttentionFromImage(io.ComfyNode):
                     step=0.01,
                     advanced=True,
                     tooltip="How much noise the picture gets before the model looks: 0 = none, 1 = noise only. 0.5 is "
-                    "the paper's choice.",
+                    "the paper's choice; 0.3 found more on four small models.",
                 ),
                 io.Int.Input(
                     "noise_samples",
