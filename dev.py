@@ -165,7 +165,12 @@ def test(options: argparse.Namespace, extra: list[str]) -> int:
         print(f"FAILED before the tests: {', '.join(failed)}", flush=True)
     suites = [f"tests/{name}" for name in SUITES if (ROOT / "tests" / name).is_dir()]
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in extra if not argument.startswith("-"))
-    pytest = ["pytest", "--import-mode=importlib", "--confcutdir=tests", *([] if chosen else suites), *extra]
+    pytest = ["pytest", "--import-mode=importlib", "--confcutdir=tests"]
+    if not chosen:
+        workers = min(os.cpu_count() or 1, MOST_WORKERS)
+        pytest += [f"--numprocesses={workers}", "--dist=loadgroup", "--no-loadscope-reorder", *suites]
+        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    pytest += extra
     return run_module(pytest, env=env) or bool(failed)
 
 
@@ -180,6 +185,7 @@ CHECKS = {
     "eslint": ["tools.lint"],
 }
 SUITES = ("core", "diffusers", "comfyui", "server", "browser")  # what fails fast comes first
+MOST_WORKERS = 4  # each has a ComfyUI of its own in memory
 
 
 def run_module(command: list[Any], **options: Any) -> int:

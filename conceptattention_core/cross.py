@@ -9,6 +9,7 @@ picture. It is the quantity of DAAM (arXiv 2210.04885), before its softmax over 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from einops import rearrange
@@ -23,6 +24,21 @@ VIDEO_PROJECTIONS: tuple[Projection, ...] = (*CROSS_PROJECTIONS, "gram")
 
 Place = tuple[int, int]
 """A text attention of the model: block, and number within the block."""
+
+
+def require_projection(family: str, projection: Projection, projections: Collection[Projection]) -> None:
+    """Raises ValueError, saying why and what to choose, where a family's projections lack this one."""
+    if projection in projections:
+        return
+    why = (
+        "gram is for video models whose picture only reads the prompt"
+        if projection == "gram"
+        else "its picture only reads the prompt, by cross attention, and writes nothing into it. So there is no stream "
+        "of text for concepts to travel in, and no attention output of a concept to compare"
+    )
+    raise ValueError(
+        f"{family} has no projection '{projection}': {why}. Choose {' or '.join(projections)} in `projection`."
+    )
 
 
 class CrossPass:

@@ -152,6 +152,8 @@ LATER_FIELDS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "reading": lambda given, name: _one_of(given, name, ("paper", "auto")),
     "trusted_blocks": lambda given, name: _pair(given, name, -4096, 4095),
     "temperature": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
+    "softness": lambda given, name: _number(_field(given, name), name, 1e-6, 1e9),
+    "trust": lambda given, name: tuple(_number(value, name, 1e-9, 1) for value in _list(given, name, 4096)),
     "times": lambda given, name: tuple(_number(value, name, 0, MAX_FRAMES) for value in _list(given, name, MAX_FRAMES)),
 }
 """What files of the first kind lack: they are FLUX.1's, and the fields' defaults say so. Pictures have no times."""
@@ -167,6 +169,7 @@ def _agree(fields: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
         or dtype != "F32"
         or 0 in shape
         or (shape[0], shape[1], shape[3]) != counts
+        or len(fields.get("trust", fields["blocks"])) != len(fields["blocks"])
         or fields["background_count"] >= len(fields["concepts"])
         or size[0] * size[1] > MAX_PIXELS
         or any(abs(count - math.ceil(side / token)) > 1 for side, count in zip(size, shape[-2:], strict=True))

@@ -8,11 +8,10 @@ screen is the mask of the node, to the pixel.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,113 +20,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .letters import quoted
-from .maps import READINGS, ConceptAttentionMaps, Reading, select_blocks
+from .maps import ConceptAttentionMaps, Reading, select_blocks
 from .masks.edges import CELLS, cell_colors, walked_maps
-
-THRESHOLD = 0.35
-"""What a new explorer has: with it masks lose little of what is there, and mask little of what is not
-(`tools/benchmarks/masks.py`)."""
+from .pictures.weights import step_rows
+from .state import Stroke, View
 
 MESSAGE_BYTES = 60 * 1024
 """What travels to a page at once."""
 
-MAX_STATE = 64 * 1024
-"""Letters of a node's state."""
-
-MAX_POINTS = 40_000
-"""Points of all its strokes."""
-
 ROUNDING = 1e-9
 """Of a part of the schedule, in steps."""
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """A line that a person painted. key: the maps it was painted on; picture: which of the batch.
-
-    add: to the mask, else from it. points ``(x, y)``: in parts of the picture's width and height; radius: of its width.
-    """
-
-    key: str
-    picture: int
-    add: bool
-    radius: float
-    points: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """What a person has chosen. Blocks: None as the maps say; start, end: part of the steps, 0..1.
-
-    edges: follow those of the picture, where there is one. reading: as of `ConceptAttentionMaps`; empty: the maps' own.
-    """
-
-    concept: str = ""
-    threshold: float = THRESHOLD
-    first_block: int | None = None
-    last_block: int | None = None
-    start: float = 0.0
-    end: float = 1.0
-    temperature: float = 1.0
-    edges: bool = True
-    reading: str = ""
-    strokes: tuple[Stroke, ...] = field(default=())
-
-
-def parse_state(text: str) -> View:
-    """Read a node's state, JSON as the explorer writes it; empty: the defaults. Raises ValueError on anything else."""
-    if not text.strip():
-        return View()
-    if len(text) > MAX_STATE:
-        raise ValueError(f"`state` holds {len(text)} letters; at most {MAX_STATE} are read. Clear some strokes.")
-    try:
-        data = json.loads(text)
-        strokes = tuple(_stroke(one) for one in data.get("strokes", ()))
-        view = View(
-            concept=str(data.get("concept", "")),
-            threshold=_number(data, "threshold", THRESHOLD, 0, 1),
-            first_block=_block(data.get("first_block")),
-            last_block=_block(data.get("last_block")),
-            start=_number(data, "start", 0.0, 0, 1),
-            end=_number(data, "end", 1.0, 0, 1),
-            temperature=_number(data, "temperature", 1.0, 0.01, 1000),
-            edges=data.get("edges", True) is True,
-            reading=_reading(data.get("reading", "")),
-            strokes=strokes,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"`state` is not what the explorer wrote ({quoted(str(error))}). Clear it.") from error
-    if sum(len(stroke.points) for stroke in strokes) > MAX_POINTS:
-        raise ValueError(f"`state` holds more than {MAX_POINTS} painted points. Clear some strokes.")
-    return view
-
-
-def _number(data: dict[str, Any], name: str, default: float, low: float, high: float) -> float:
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} must lie between {low} and {high}")
-    return float(value)
-
-
-def _reading(value: Any) -> str:
-    if value not in ("", *READINGS):
-        raise ValueError("a reading is paper or auto")
-    return value
-
-
-def _block(value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or abs(value) > 4096):
-        raise ValueError("a block is a whole number")
-    return value
-
-
-def _stroke(one: dict[str, Any]) -> Stroke:
-    points = tuple((float(x), float(y)) for x, y in one["points"])
-    finite = all(abs(number) < 16 for point in points for number in point)
-    if not points or not finite:
-        raise ValueError("a stroke has points inside the picture")
-    radius = _number(one, "radius", 0.02, 0, 1)
-    return Stroke(str(one["key"]), int(one.get("picture", 0)), bool(one["add"]), radius, points)
 
 
 def maps_key(maps: ConceptAttentionMaps, size: tuple[int, int], colors: Tensor | None = None) -> str:
@@ -167,7 +69,7 @@ def reading(maps: ConceptAttentionMaps, view: View) -> ConceptAttentionMaps:
         default_blocks=blocks,
         reading=cast(Reading, view.reading) if view.reading else maps.reading,
         trusted_blocks=trusted,
-        temperature=maps.temperature * view.temperature,
+        softness=maps.softness * view.temperature,
     )
 
 
@@ -215,6 +117,18 @@ def series(maps: ConceptAttentionMaps, picture: int, concept: int, by: str, most
     return (shares * 255).round().to(torch.uint8).numpy()
 
 
+def weights(maps: ConceptAttentionMaps, picture: int) -> np.ndarray:
+    """How much ``auto`` trusts each step and block of a picture, ``(steps, blocks)`` float32, sum 1.
+
+    Blocks that may not be trusted count nothing. Steps that are very many share a row (`pictures.weights`).
+    """
+    one = maps.picture(picture)
+    own = one.frames_in_pictures(one.block_weights())[0]
+    whole = torch.zeros(len(one.sigmas), len(one.blocks))
+    whole[:, one.trusted()] = own
+    return step_rows(whole, one.sigmas)[0].numpy()
+
+
 def enlarged(grid: np.ndarray, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """A map ``(h, w)`` uint8 in pixels, ``size`` float64 0..255: bilinear, as `maps.resize_maps`, in double precision.
 
@@ -249,10 +163,10 @@ def cut(grid: np.ndarray, threshold: float, covered: tuple[int, int], size: tupl
 
 
 def painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
-    """A mask ``(H, W)`` bool with strokes on it, in their order: round brushes along lines."""
+    """A mask ``(H, W)`` bool with strokes on it, in their order: round brushes along lines. Clicks paint nothing."""
     mask = mask.copy()
     height, width = mask.shape
-    for stroke in strokes:
+    for stroke in (one for one in strokes if not one.select):
         radius = stroke.radius * width
         points = [(x * width, y * height) for x, y in stroke.points]
         for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[-1]], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -36,10 +37,12 @@ class ConceptAttentionMaps:
     ``(token_pixels * h, token_pixels * w)`` pixels from the top left: more where H or W is not divisible by it.
     projection: the space that the scores were taken in. family: the model family that made them, for people.
     default_blocks: what to average unless told otherwise, first and last, inclusive, negative from the end.
-    temperature: the family's own; a reader's temperature multiplies it.
+    temperature: the family's own, for ``paper``; a reader's temperature multiplies it.
+    softness: what was chosen in the explorer, and goes on with its maps: each reader's temperature is multiplied by it.
     reading: how `shares` reads them unless told otherwise. trusted_blocks: those that ``auto`` weighs, first and last.
     times: of a video, for every decoded picture where it lies on the axis of frames (see `times.py`); of pictures,
     empty. Whatever is read from a video comes as the batch of pictures that it is, the first video's first.
+    trust: how much ``auto`` trusts each of `blocks`, learnt from other runs (see `trusting`); empty: these scores say.
     features: what the model makes of each image token, ``(blocks, batch, features.CHANNELS, [frames,] h, w)`` float16,
     the mean over all steps; None where the family has none, and in files of earlier versions.
     """
@@ -58,7 +61,9 @@ class ConceptAttentionMaps:
     reading: Reading = "paper"
     trusted_blocks: tuple[int, int] = (0, -1)
     times: tuple[float, ...] = ()
+    trust: tuple[float, ...] = ()
     features: Tensor | None = None
+    softness: float = 1.0
 
     @property
     def pictures(self) -> int:
@@ -128,9 +133,10 @@ class ConceptAttentionMaps:
         Returns ``(pictures, concepts, h, w)`` float32, sum 1 over concepts. Raises ValueError on an empty range.
         """
         chosen = self.chosen(first_block, last_block)
+        temperature = temperature * self.softness * self.temperature
         total = torch.zeros(self.scores.shape[2:])
         for step in self.scores:  # one at a time: a long schedule's scores are large
-            total += (step[chosen] / (temperature * self.temperature)).softmax(dim=2).sum(dim=0)
+            total += (step[chosen] / temperature).softmax(dim=2).sum(dim=0)
         return self._in_pictures(total / (len(self.scores) * len(chosen)))
 
     def mean_scores(self, first_block: int | None = None, last_block: int | None = None) -> Tensor:
@@ -184,7 +190,10 @@ class ConceptAttentionMaps:
         features = None if self.features is None or opinion == 0 else self.features[trusted]
         if self.times and features is not None:
             features = rearrange(features, "l b k f h w -> l (b f) k h w")
-        found = auto_shares(self._of_frames(trusted), temperature, features, weights, opinion, surest)
+        softness = temperature * self.softness
+        if weights is None and self.trust:
+            weights = self.block_weights(first_block, last_block)
+        found = auto_shares(self.of_frames(trusted), softness, features, weights, opinion, surest)
         return self.frames_in_pictures(found)
 
     def block_weights(
@@ -194,7 +203,28 @@ class ConceptAttentionMaps:
 
         Each of the model's own frames of a video is trusted by itself: ``(batch * frames, steps, blocks)``.
         """
-        return block_weights(self._of_frames(self.trusted(first_block, last_block)), temperature)
+        trusted = self.trusted(first_block, last_block)
+        scores = self.of_frames(trusted)
+        if not self.trust:
+            return block_weights(scores, temperature * self.softness)
+        learnt = torch.tensor(self.trust)[trusted]
+        return (learnt / learnt.sum() / len(scores)).expand(scores.shape[2], len(scores), len(trusted))
+
+    def trusting(self, others: Sequence[ConceptAttentionMaps]) -> ConceptAttentionMaps:
+        """These maps, whose ``auto`` trusts each block as much as other runs of the same model do, on average.
+
+        For few words, as "a thing" and `background`: what these show of the blocks is uncertain, and the runs of other
+        pictures with any words, four of them or more, know better (`docs/measured.md`). Each run counts alike. Raises
+        ValueError where there are none, or where they have other blocks or scores of another space.
+        """
+        kinds = {(one.family, one.blocks, one.projection) for one in (self, *others)}
+        if not others or len(kinds) > 1:
+            raise ValueError(
+                "Blocks are trusted by other maps of the same model, blocks and projection: give at least one of those."
+            )
+        learnt = [replace(one, trust=()).block_weights(0, -1).sum(dim=1).mean(dim=0) for one in others]
+        trust = torch.stack(learnt).mean(dim=0).clamp_min(1e-9)  # so that any choice of blocks can be weighed
+        return replace(self, trust=tuple(trust.tolist()))
 
     def trusted(self, first_block: int | None = None, last_block: int | None = None) -> list[int]:
         """Positions on the block axis that ``auto`` may trust; None: as `trusted_blocks` says."""
@@ -203,9 +233,12 @@ class ConceptAttentionMaps:
             self.blocks, first if first_block is None else first_block, last if last_block is None else last_block
         )
 
-    def _of_frames(self, trusted: list[int]) -> Tensor:
-        """Scores of some blocks, ``(steps, blocks, batch, concepts, h, w)``; a video's frames are its batch."""
-        scores = self.scores[:, trusted]
+    def of_frames(self, positions: list[int]) -> Tensor:
+        """Scores at some positions of the block axis, ``(steps, blocks, batch, concepts, h, w)``.
+
+        A video's frames are its batch: ``batch * frames``.
+        """
+        scores = self.scores[:, positions]
         return rearrange(scores, "s l b c f h w -> s l (b f) c h w") if self.times else scores
 
     def frames_in_pictures(self, frames: Tensor) -> Tensor:

@@ -42,6 +42,28 @@ def read_points(given: str | Sequence[Any], size: tuple[int, int], name: str = "
     return tuple((x + 0.5 if x.is_integer() else x, y + 0.5 if y.is_integer() else y) for x, y in pairs)
 
 
+def read_clicks(
+    points: str | Sequence[Any], negative: str | Sequence[Any], size: tuple[int, int], name: str = "negative_points"
+) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The points on a thing and those off it, of a picture of ``(H, W)`` pixels.
+
+    points: as `read_points` takes them; those with ``"label": 0``, as SAM counts, are off the thing. negative: all are.
+    name: of the input `negative`, for errors. Raises ValueError as `read_points` does, and on another label.
+    """
+    listed = _listed(points, "points") if isinstance(points, str) else list(points)
+    every = read_points(listed, size)
+    labels = [one.get("label", 1) if isinstance(one, dict) else 1 for one in listed]
+    for one, label in zip(listed, labels, strict=True):
+        if label not in (0, 1):
+            raise ValueError(
+                f"`points` holds {quoted(str(one))}: a label is 1 on the thing and 0 on what is not the thing."
+            )
+    on, off = (
+        tuple(point for point, label in zip(every, labels, strict=True) if label == wanted) for wanted in (1, 0)
+    )
+    return on, (*off, *read_points(negative, size, name))
+
+
 def _listed(text: str, name: str) -> list[Any]:
     """What a text lists, each point as it is written."""
     if not text.strip():

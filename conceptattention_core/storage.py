@@ -54,6 +54,8 @@ def save_maps(maps: ConceptAttentionMaps, path: str | PathLike[str]) -> None:
         "trusted_blocks": maps.trusted_blocks,
         "temperature": maps.temperature,
         **({"times": maps.times} if maps.times else {}),
+        **({"softness": maps.softness} if maps.softness != 1 else {}),
+        **({"trust": maps.trust} if maps.trust else {}),
     }
     path = Path(path)
     tensors = {"scores": maps.scores.to("cpu", torch.float32).contiguous()}

@@ -19,7 +19,7 @@ from .masks.recipe import MaskRecipe, make_mask
 from .masks.select import select
 from .pictures.heatmap import heatmap_picture, overlay_picture
 from .pictures.weights import weights_picture
-from .points import read_points
+from .points import read_clicks
 from .storage import load_maps, save_maps
 
 
@@ -123,14 +123,14 @@ class ConceptMaps:
     ) -> Picture:
         """The mask of what the points lie on, without a name, ``(H, W)`` 0 or 1, as Concept Select makes it.
 
-        points, negative: ``(x, y)`` in pixels of the picture, or their text (see `points.read_points`): on the thing,
+        points, negative: ``(x, y)`` in pixels of the picture, or their text (see `points.read_clicks`): on the thing,
         and on what is not the thing. The other arguments as in `mask`; tolerance: see `masks.select.select`.
         Raises ValueError where these maps hold no features, and on points that are none or lie outside.
         """
         picture = None if image is None else picture_tensor(image)
         size = size or (self.raw.image_size if picture is None else (picture.shape[1], picture.shape[2]))
         guide = None if picture is None else image_batch(picture, 1, size)
-        on, off = read_points(points, size), read_points(negative, size, "negative")
+        on, off = read_clicks(points, negative, size, "negative")
         return to_output(select(self._one(), on, off, guide, size, tolerance).mask[0], output)
 
     def heatmap(self, concept: str, size: tuple[int, int] | None = None, **blocks: Any) -> Image.Image:

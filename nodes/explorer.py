@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..conceptattention_core.adapters.comfy.routes import Shown, shelf_of_server
@@ -13,7 +16,6 @@ from ..conceptattention_core.explore import (
     colors_of,
     maps_key,
     masks_of,
-    parse_state,
     pixels_of,
     reading,
     stacks,
@@ -23,6 +25,7 @@ from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.presence import presence
 from ..conceptattention_core.pictures.heatmap import overlay_picture
 from ..conceptattention_core.record import RunStore
+from ..conceptattention_core.state import clicks_of, parse_state
 from .checked import checked
 from .inputs import maps_inputs, maps_of
 from .said import absent
@@ -40,10 +43,13 @@ class ConceptAttentionExplorer(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Shows the maps inside the node: hover to read every concept's share, click to choose one, move the "
-                "threshold, blocks and steps and see the mask follow, paint what is missing. The outputs are what you "
-                "see."
+                "threshold, blocks and steps and see the mask follow, paint what is missing, or select a thing without "
+                "a name. The outputs are what you see."
             ),
-            search_aliases=["interactive mask", "mask editor", "text to mask", "where is", "find object", "daam"],
+            search_aliases=[
+                *("interactive mask", "mask editor", "text to mask", "where is", "find object", "daam"),
+                *("click", "points editor"),
+            ],
             is_output_node=True,
             inputs=[
                 *maps_inputs(),
@@ -58,7 +64,7 @@ class ConceptAttentionExplorer(io.ComfyNode):
                     default="",
                     socketless=True,
                     extra_dict={"widgetType": "CONCEPT_EXPLORER"},
-                    tooltip="What was chosen and painted in the explorer, as it keeps it.",
+                    tooltip="What was chosen, painted and clicked on in the explorer, as it keeps it.",
                 ),
             ],
             outputs=[
@@ -83,6 +89,22 @@ class ConceptAttentionExplorer(io.ComfyNode):
                     display_name="maps",
                     tooltip="The maps with the blocks, steps and temperature that were chosen here.",
                 ),
+                io.String.Output(
+                    "points",
+                    display_name="points",
+                    tooltip="Where was clicked with Select +, in pixels as JSON: for Concept Select or SAM3 Detect. "
+                    "While there are none, nodes that take them wait.",
+                ),
+                io.String.Output(
+                    "negative_points",
+                    display_name="negative_points",
+                    tooltip="Where was clicked with Select -: what is not the thing.",
+                ),
+                io.Int.Output(
+                    "batch_index",
+                    display_name="batch_index",
+                    tooltip="The picture of the batch that the points lie on, counted from 0.",
+                ),
             ],
         )
 
@@ -99,9 +121,10 @@ class ConceptAttentionExplorer(io.ComfyNode):
         picture = None if image is None else image_batch(image, raw.pictures, size)
         colors = None if picture is None else colors_of(raw, picture)
         key = maps_key(raw, size, colors)
-        shelf_of_server().put(key, shown := Shown(raw, size, colors))
+        shelf_of_server().put(key, shown := Shown(raw, size, colors, picture))
         read, there, named = reading(raw, view), presence(raw), len(raw.concepts) - raw.background_count
-        strokes = [one for one in view.strokes if one.key == key]
+        strokes = view.on(key)
+        clicks = clicks_of(strokes, size, raw.pictures)
         grids = stacks(read, colors if view.edges else None)
         masks = [
             masks_of(grids[:, at], view.threshold, there[:, at] > 0, shown.covered, size) for at in range(named)
@@ -121,5 +144,13 @@ class ConceptAttentionExplorer(io.ComfyNode):
             list(raw.concepts[:named]),
             overlay_picture(pixels_of(grids, shown.covered, size), raw.concepts, raw.background_count, picture),
             read,
+            written(clicks.on) if clicks.on else ExecutionBlocker(None),  # before the first click there is no error
+            written(clicks.off),
+            clicks.picture,
             ui=told,
         )
+
+
+def written(points: Sequence[tuple[int, int]]) -> str:
+    """Points as points editors write them."""
+    return json.dumps([{"x": x, "y": y} for x, y in points])

@@ -10,7 +10,7 @@ from ..conceptattention_core.maps import ConceptAttentionMaps
 from ..conceptattention_core.masks.select import select
 from ..conceptattention_core.pictures.marked import marked_picture
 from ..conceptattention_core.pictures.preview import mask_preview
-from ..conceptattention_core.points import read_points
+from ..conceptattention_core.points import read_clicks
 from ..conceptattention_core.record import RunStore
 from .checked import checked
 from .inputs import maps_inputs, maps_of
@@ -38,8 +38,9 @@ class ConceptAttentionSelect(io.ComfyNode):
                     "points",
                     default="",
                     multiline=True,
-                    tooltip="Where the thing is: x, y in pixels, a point a line; or JSON, as points editors and "
-                    "Concept Attention Boxes write it. Numbers between 0 and 1 are parts of width and height.",
+                    tooltip="Where the thing is: x, y in pixels, a point a line; or JSON, as points editors, "
+                    "Concept Explorer and Concept Attention Boxes write it. Numbers between 0 and 1 are parts of width "
+                    "and height.",
                 ),
                 io.String.Input(
                     "negative_points",
@@ -92,7 +93,7 @@ class ConceptAttentionSelect(io.ComfyNode):
         one = maps.picture(batch_index)
         size = maps.image_size if image is None else (image.shape[1], image.shape[2])
         picture = None if image is None else image_batch(image, maps.pictures, size)[batch_index][None]
-        on, off = read_points(points, size), read_points(negative_points, size, "negative_points")
+        on, off = read_clicks(points, negative_points, size)
         made = select(one, on, off, picture, size, tolerance)
         film = mask_preview(made.mask, picture).expand(1, *size, 3)
         green, red = ([(int(x), int(y)) for x, y in some] for some in (on, off))

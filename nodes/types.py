@@ -25,5 +25,6 @@ family            the model family, for people
 default_blocks    first and last block to average unless told otherwise, inclusive, negative from the end
 temperature       the family's own; a reader's temperature multiplies it
 times             of a video, where each decoded picture lies on the axis of frames; empty for pictures
+softness          what the explorer's temperature has multiplied every reader's temperature by
 features          float16 CPU tensor (blocks, batch, 16, h, w): what the model makes of each token, or None
 """

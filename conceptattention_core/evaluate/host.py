@@ -68,22 +68,22 @@ class DiffusersHost:
     """A plain pipeline of diffusers, of any supported family."""
 
     def __init__(self, pipe: Any, max_sequence_length: int | None = None) -> None:
-        from ..adapters.diffusers.families import require_family
+        from ..adapters.diffusers.families import denoisers, require_family
 
-        family = require_family(pipe)
+        family, model = require_family(pipe), denoisers(pipe)[0]
         self._pipe = pipe
         self._length = max_sequence_length
         pipe.set_progress_bar_config(disable=True)
         self.family = {
             "name": family.name,
             "file": type(family).__module__.replace(".", "/") + ".py",
-            "depth": len(family.blocks(pipe.transformer)),
+            "depth": len(family.blocks(model)),
             "temperature": family.temperature,
             "blocks": family.default_blocks,
             "projections": PROJECTIONS,
         }
-        self.weights = digest(next(getattr(pipe.transformer, family.input_layer).parameters()))
-        self.dtype = str(pipe.transformer.dtype).removeprefix("torch.")
+        self.weights = digest(next(getattr(model, family.input_layer).parameters()))
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.device = pipe.device.type
         self._prepared: tuple[tuple[int, str, tuple[int, int]], Any] | None = None
 

@@ -10,6 +10,7 @@ from typing import get_args
 from ..concepts import TokenPooling
 from ..names import split_names
 from .ablate import ABLATIONS
+from .baselines.load import add_baseline_options
 from .datasets.voc import VocProtocol
 from .method import Method
 from .protocol import MASK_RULES, PROMPT_RULES, UPSAMPLINGS, Protocol
@@ -99,6 +100,7 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         "lists of two; 3 trusted blocks; 4 absent words; 5 prototypes; 7 scales; 8 time (default: all)",
     )
     run.add_argument("--study", action="store_true", help="every question that the model's family can answer, at once")
+    add_baseline_options(command)
     method = command.add_argument_group("method")
     method.add_argument(
         "--noise-level", type=float, default=0.5, metavar="0..1", help="0 = clean, 1 = noise only (default: 0.5)"

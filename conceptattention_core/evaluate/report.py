@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .baselines import Baseline
 from .method import Method
 from .metrics import Totals, paper_miou
 from .published import IMAGENET_ABLATIONS, TABLES, Published
@@ -37,7 +38,7 @@ def chart_names(question: str) -> list[str]:
     return [f"{question}-{measure.replace('_', '-')}.png" for measure in MEASURES]
 
 
-def make_row(method: Method, total: Totals, binary: bool) -> dict[str, Any]:
+def make_row(method: Method | Baseline, total: Totals, binary: bool) -> dict[str, Any]:
     """One method's numbers, 0..1. `paper_miou` is defined for one object against the rest only."""
     return {
         "name": method.name,
@@ -83,8 +84,9 @@ def to_markdown(settings: dict[str, Any], rows: Sequence[dict[str, Any]], pictur
     parts = [
         f"# {dataset}, {settings['model']}",
         f"{pictures} pictures{f', and {len(failed)} that failed' if failed else ''}. {_conditions(settings, base)}",
-        _table(compared, TABLES.get(dataset, ())),
+        _table([*compared, *(row for row in rows if "baseline" in row["method"])], TABLES.get(dataset, ())),
         LEGEND + (PAPER_LEGEND if settings["protocol"]["binary"] else ""),
+        *_others(settings.get("baselines", ())),
     ]
     for question in settings["ablate"]:
         printed = IMAGENET_ABLATIONS.get(question, ()) if dataset == "imagenet-segmentation" else ()
@@ -120,6 +122,12 @@ def _conditions(settings: dict[str, Any], base: dict[str, Any]) -> str:
     )
 
 
+def _others(baselines: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence about the baselines' models, if there are any."""
+    models = dict.fromkeys(f"{one['model']} ({one['side']} px, weights {one['weights']})" for one in baselines)
+    return [f"Baselines see the picture alone, squeezed to a square: {', '.join(models)}."] if models else []
+
+
 def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
     """Rows by what tells them apart; columns without a number are left out."""
     body: list[tuple[str, list[float | None]]] = []
@@ -137,8 +145,9 @@ def _table(rows: Sequence[dict[str, Any]], printed: Sequence[Published]) -> str:
 
 def distinguish(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's name and those of its settings that vary among these rows: "Value space, block 3, no softmax"."""
-    varied = {field for field in rows[0]["method"] if len({row["method"][field] for row in rows}) > 1}
-    return [", ".join([row["name"], *_words(row["method"], varied)]) for row in rows]
+    ours = [row["method"] for row in rows if "baseline" not in row["method"]]
+    varied = {field for field in ours[0] if len({method[field] for method in ours}) > 1}
+    return [", ".join([row["name"], *_words(row["method"], varied & set(row["method"]))]) for row in rows]
 
 
 def _words(method: dict[str, Any], varied: AbstractSet[str]) -> list[str]:

@@ -13,6 +13,8 @@ import torch
 from tqdm import tqdm
 
 from .ablate import all_methods, grid, questions_of
+from .baselines import Baseline
+from .baselines.load import load_baselines
 from .comfy_files import chosen_files
 from .datasets import Dataset
 from .host import DiffusersHost, Host
@@ -40,6 +42,7 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
         raise ValueError(f"There are no pictures in {dataset.name}.")
     shard = this_shard(options.device or default_device(options))
     try:
+        baselines = load_baselines(options, protocol, shard.device)
         host = load_host(options, shard.device)
         if options.blocks is None:
             first, last = host.family["blocks"]
@@ -67,19 +70,28 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
             "ablate": {ask: [methods.index(one) for one in grid(ask, base, depth, spaces)] for ask in questions},
             "stages": sorted(set(numbers)),
         }
+        if baselines:
+            settings["baselines"] = [baseline.describe() for baseline in baselines]
         folder = options.out or default_folder(dataset.name, options)
         results = ResultFolder(folder, settings)
         lexicon = dataset.words() if stages else None
         evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance), lexicon)
-        do_pictures(dataset, keys, evaluator, results, shard)
+        do_pictures(dataset, keys, evaluator, baselines, results, shard)
         shard.wait()
-        return finish(results, dataset, keys, methods, stages, evaluator, protocol) if shard.is_main else 0
+        if not shard.is_main:
+            return 0
+        return finish(results, dataset, keys, methods, baselines, stages, evaluator, protocol)
     finally:
         shard.close()
 
 
 def do_pictures(
-    dataset: Dataset, keys: Sequence[str], evaluator: Evaluator, results: ResultFolder, shard: Shard
+    dataset: Dataset,
+    keys: Sequence[str],
+    evaluator: Evaluator,
+    baselines: Sequence[Baseline],
+    results: ResultFolder,
+    shard: Shard,
 ) -> None:
     """Evaluate this process's share of the pictures that have no results yet."""
     done = results.done()
@@ -91,7 +103,8 @@ def do_pictures(
     with results.writer(shard.index) as writer, tqdm(mine, unit="picture", disable=not shard.is_main) as bar:
         for key in bar:
             try:
-                counts = evaluator.evaluate(dataset.load(key))
+                sample = dataset.load(key)
+                counts = [*evaluator.evaluate(sample), *(baseline.count(sample) for baseline in baselines)]
             except Exception as error:  # one picture's failure, whatever it is, must not lose the run
                 message = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 writer.add_failure(key, message)
@@ -105,13 +118,15 @@ def finish(
     dataset: Dataset,
     keys: Sequence[str],
     methods: Sequence[Method],
+    baselines: Sequence[Baseline],
     stages: Sequence[Stage],
     evaluator: Evaluator,
     protocol: Protocol,
 ) -> int:
     """Report on all processes' pictures. Raises RuntimeError where some are missing."""
     failed = results.failures(keys)
-    totals = results.totals(keys, len(methods))
+    judged = [*methods, *baselines]
+    totals = results.totals(keys, len(judged))
     missing = len(keys) - totals[0].pictures - len(failed)
     if missing:
         raise RuntimeError(
@@ -120,7 +135,7 @@ def finish(
         )
     if not totals[0].pictures:
         raise RuntimeError(f"No picture could be evaluated. The first one: {next(iter(failed.values()))}")
-    rows = [make_row(method, total, protocol.binary) for method, total in zip(methods, totals, strict=True)]
+    rows = [make_row(method, total, protocol.binary) for method, total in zip(judged, totals, strict=True)]
     written = write_report(results.folder, results.settings, rows, totals[0].pictures, failed)
     written += write_plots(results.folder, results.settings, rows)
     sample = dataset.load(next(key for key in keys if key not in failed))

@@ -31,7 +31,7 @@ def weights_picture(
 
 
 def _picture(weights: Tensor, blocks: Sequence[int], sigmas: Sequence[float], colors: Tensor) -> Tensor:
-    rows, names = _rows(weights, sigmas)
+    rows, names = step_rows(weights, sigmas)
     font = ImageFont.load_default(TEXT)
     left, line = round(font.getlength("noise 0.00")) + 2 * TEXT, round(1.6 * TEXT)
     cell = max(CELL, (LEAST_WIDTH - left) // len(blocks))
@@ -57,7 +57,7 @@ def _picture(weights: Tensor, blocks: Sequence[int], sigmas: Sequence[float], co
     return pixels(image)
 
 
-def _rows(weights: Tensor, sigmas: Sequence[float]) -> tuple[Tensor, list[str]]:
+def step_rows(weights: Tensor, sigmas: Sequence[float]) -> tuple[Tensor, list[str]]:
     """``(rows, blocks)`` and their names: steps as they are, or neighbours added up where there are very many."""
     together = -(-len(sigmas) // MOST_ROWS)
     groups = [range(at, min(at + together, len(sigmas))) for at in range(0, len(sigmas), together)]

@@ -50,6 +50,8 @@ APPLIED = """() => {
     const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return [new Set(new Uint32Array(data.buffer)).size];
 }"""
+BARS = """() => [...document.querySelectorAll('.concept-explorer .bars > *')].map(
+    (bar) => [parseFloat(bar.style.height), bar.className])"""
 FIND = "window.explorer = () => app.graph.nodes.find((n) => n.type === 'ConceptAttentionExplorer').conceptExplorer"
 
 
@@ -163,11 +165,17 @@ def test_what_is_seen_is_what_the_node_gives(driver: Any, request: pytest.Fixtur
         driver.control(f"button:text-is('{name}')").click()
         driver.settle()
         assert driver.state()[{"Edges": "edges", "Auto": "reading"}[name]] == {"Edges": False, "Auto": "auto"}[name]
+    # Beside the blocks' sliders, those that Auto trusts: of the six the last two, which were chosen.
+    bars = page.evaluate(BARS)
+    assert [height > 4 for height, _ in bars] == [False] * 4 + [True] * 2 and max(bars)[0] == 100
+    assert [name for _, name in bars] == ["bar out"] * 4 + ["bar"] * 2
+    front_end.screenshot(f"explorer weights {request.node.callspec.id}")
     other = same(driver.run())
     assert not np.array_equal(other, third)
     for name in ("Edges", "Auto"):
         driver.control(f"button:text-is('{name}')").click()
         driver.settle()
+    assert not driver.control(".weights").is_visible()
     # Painted strokes are in the mask, and taken back.
     driver.view("heat")
     inside = bool(third[20, 40].max())
@@ -179,8 +187,62 @@ def test_what_is_seen_is_what_the_node_gives(driver: Any, request: pytest.Fixtur
     assert len(driver.state()["strokes"]) == 1 and len(driver.state()["strokes"][0]["points"]) > 3
     fourth = same(driver.run())
     assert fourth[20, 40, 0] == (0 if inside else 255)
-    driver.control("button[title='Take back the last stroke']").click()
+    driver.control("button[title='Take back the last stroke or point']").click()
     assert np.array_equal(same(driver.run()), third)
+
+
+SELECT = """() => {
+    const find = (type) => app.graph.nodes.find((node) => node.type === type);
+    const add = (type, y) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [2300, y];
+        app.graph.add(node);
+        return node;
+    };
+    const link = (from, output, to, input) => from.connect(
+        from.outputs.findIndex((one) => one.name === output), to, to.inputs.findIndex((one) => one.name === input));
+    const explorer = find('ConceptAttentionExplorer'), select = add('ConceptAttentionSelect', 0);
+    const image = add('MaskToImage', 600), save = add('SaveImage', 750);
+    link(find('ConceptAttentionApply'), 'concept_attention', select, 'maps');
+    link(find('KSampler'), 'LATENT', select, 'samples'); link(find('VAEDecode'), 'IMAGE', select, 'image');
+    for (const name of ['points', 'negative_points', 'batch_index']) link(explorer, name, select, name);
+    link(select, 'mask', image, 'mask'); link(image, 'IMAGE', save, 'images');
+    return String(save.id);
+}"""
+SELECTED = "() => Array.from(explorer().selection?.mask ?? [])"
+
+
+def test_what_is_clicked_on_is_what_concept_select_gives(driver: Any, request: pytest.FixtureRequest) -> None:
+    page, front_end = driver.page, driver.front_end
+    page.evaluate(BUILD)
+    save = Node(page.evaluate(SELECT))
+    fit_view(page)
+    first = driver.run()  # nothing is clicked on: Concept Select waits
+    assert save.id not in first.entry["outputs"]
+    driver.slide("Picture", 1)
+    driver.control("button:text-is('Select +')").click()
+    page.mouse.click(*driver.point(0.5, 0.9))
+    driver.control("button:text-is('Select +')").click()
+    driver.settle()
+    thing = page.evaluate(SELECTED)
+    assert 0.02 < np.mean(thing) < 0.95 and thing[144 * 192 + 96] == 1 and "Selected: " in driver.said()
+    page.keyboard.down("Alt")
+    page.mouse.click(*driver.point(0.5, 0.06))
+    page.keyboard.up("Alt")
+    driver.settle()
+    front_end.screenshot(f"explorer select {request.node.callspec.id}")
+    seen = np.array(page.evaluate(SELECTED)).reshape(160, 192)
+    assert [(one["add"], one["select"], one["picture"]) for one in driver.state()["strokes"]] == [
+        (True, True, 1),
+        (False, True, 1),
+    ]
+    assert np.array_equal(driver.run().pictures(save)[0][..., 0] > 0, seen > 0)
+    # Taken back like strokes; and with nothing left to select by, nothing is selected.
+    driver.control("button[title^='Take back the last stroke']").click()
+    driver.settle()
+    assert page.evaluate(SELECTED) == thing and len(driver.state()["strokes"]) == 1
+    driver.control("button[title^='Take back the last stroke']").click()
+    assert page.evaluate(SELECTED) == [] and "Selected" not in driver.said()
 
 
 def test_every_view_and_the_keyboard(driver: Any, request: pytest.FixtureRequest) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
 
 SCORES = 3 * torch.randn(4, 5, 2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
 KEY = "0123456789abcdef" * 2
@@ -55,18 +57,20 @@ def test_shares_and_series(core: Any) -> None:
     what, explore = shown(core), core("explore")
     root = f"/concept_attention/{KEY}"
     view = "first_block=-3&last_block=-2&start=0.5&end=1&temperature=2"
-    (_, whole), (_, part), (_, blocks), (status, about) = ask(
+    (_, whole), (_, part), (_, blocks), (_, trusted), (status, about) = ask(
         core,
         what,
         f"{root}/shares?picture=1",
         f"{root}/shares?picture=0&from=1&{view}",
         f"{root}/series?picture=1&concept=2&by=block",
+        f"{root}/weights?picture=1&{view}",
         f"{root}/about",
     )
     assert whole == explore.stack(what.maps, 1).tobytes()
-    read = explore.reading(what.maps, explore.View("", 0.5, -3, -2, 0.5, 1.0, 2.0))
+    read = explore.reading(what.maps, core("state").View("", 0.5, -3, -2, 0.5, 1.0, 2.0))
     assert part == explore.stack(read, 0)[1:].tobytes() != explore.stack(what.maps, 0)[1:].tobytes()
     assert blocks == explore.series(what.maps, 1, 2, "block", 10**6).tobytes() and len(blocks) == 5 * 48
+    assert np.array_equal(np.frombuffer(trusted, "<f4").reshape(2, 5), explore.weights(read, 1))
     assert status == 200 and b'"thing 2"' in about
 
 
@@ -90,6 +94,39 @@ def test_no_message_is_larger_than_it_may_be(core: Any, picture: bool) -> None:
     assert json.loads(about)["tokens"] == [64, 64] and json.loads(about)["cells"] == ([192, 192] if picture else None)
 
 
+def test_a_click_selects_what_concept_select_gives(core: Any, pack: dict[str, Any]) -> None:
+    """What the page shows, and what the node behind makes of the explorer's points: of the picture clicked on last.
+
+    The first picture has a thing on its left, the second one on its top.
+    """
+    there = torch.full((2, 6, 8), -1.0)
+    there[0, :, :4] = there[1, :3] = 1
+    vector = torch.randn(5, 1, 16, 1, 1, generator=torch.Generator().manual_seed(1))
+    made = shown(core)
+    maps = replace(made.maps, features=(vector * there[:, None]).half())
+    picture = (there > 0).float().repeat_interleave(16, 1).repeat_interleave(16, 2)[:, : made.size[0], :, None]
+    picture = picture.expand(-1, -1, -1, 3).contiguous()
+    key = core("explore").maps_key(maps, made.size, core("explore").colors_of(maps, picture))
+    clicks = [
+        {"key": key, "picture": 1, "add": add, "radius": 0, "points": [point], "select": True}
+        for add, point in ((True, [0.3, 0.4]), (False, [0.9, 0.9]))
+    ]
+    explorer, select = pack["ConceptAttentionExplorer"], pack["ConceptAttentionSelect"]
+    *_, on, off, index = explorer.execute(maps, None, picture, json.dumps({"strokes": clicks})).result
+    assert (on, off, index) == ('[{"x": 38, "y": 36}]', '[{"x": 115, "y": 81}]', 1)
+    wanted = select.execute(maps, on, off, 0.5, index, picture).result[0][0]
+    what, root = replace(made, maps=maps, picture=picture), f"/concept_attention/{KEY}"
+    path = f"{root}/select?picture=1&points=[[38,36]]&negative_points=[[115,81]]"
+    (status, png), (_, other), (_, about) = ask(core, what, path, path.replace("=1", "=0", 1), f"{root}/about")
+    with Image.open(BytesIO(png)) as seen:
+        assert status == 200 and np.array_equal(np.asarray(seen), wanted.numpy() > 0)
+    assert wanted[:46].all() and not wanted[50:].any()
+    assert other != png and json.loads(about)["selects"] is True
+    # Before the first click nodes that take points wait, and what else the explorer gives goes on.
+    blocked, nothing, _ = explorer.execute(maps, None, picture, "").result[-3:]
+    assert type(blocked).__name__ == "ExecutionBlocker" and blocked.message is None and nothing == "[]"
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -106,6 +143,8 @@ def test_no_message_is_larger_than_it_may_be(core: Any, picture: bool) -> None:
         (f"{KEY}/shares?first_block=9&last_block=9", 400),
         (f"{KEY}/series?by=head", 400),
         (f"{KEY}/series?concept=7", 400),
+        (f"{KEY}/select?picture=2&points=[[1,1]]", 400),
+        (f"{KEY}/select?points=[[1,1]]", 400),  # no features
     ],
 )
 def test_odd_questions(core: Any, path: str, status: int) -> None:
@@ -158,8 +197,8 @@ def test_the_shelf_is_bounded(core: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_node_gives_what_the_explorer_shows(core: Any, pack: dict[str, Any]) -> None:
     node, explore, what = pack["ConceptAttentionExplorer"], core("explore"), shown(core)
     view = '{"concept": "Thing 1", "threshold": 0.4, "first_block": -2, "last_block": -1, "start": 0.5, "end": 1}'
-    mask, masks, names, overlay, read = node.execute(what.maps, None, None, view).result
-    grid = explore.stack(explore.reading(what.maps, explore.parse_state(view)), 1)[1]
+    mask, masks, names, overlay, read, *_ = node.execute(what.maps, None, None, view).result
+    grid = explore.stack(explore.reading(what.maps, core("state").parse_state(view)), 1)[1]
     assert np.array_equal(mask[1].numpy() > 0, explore.cut(grid, 0.4, what.covered, what.size))
     assert names == ["thing 0", "thing 1"] and len(masks) == 2 and torch.equal(masks[1], mask)
     assert overlay.shape[0] == 2 and read.sigmas == what.maps.sigmas[2:] and read.default_blocks == (-2, -1)

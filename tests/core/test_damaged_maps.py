@@ -86,6 +86,8 @@ def refused(path: Path, data: bytes, message: str) -> None:
         ({"family": "x" * 101}, "family is"),
         ({"times": [0.0, 0.5, 1.0]}, "contradicts itself.*3 pictures of"),
         ({"times": []}, "times is .*a list of 1 to"),
+        ({"trust": [0.2, 0.2, 0.2, 0.2, 0.2]}, "contradicts itself"),
+        ({"trust": [0.5, 0]}, "trust is '0'"),
         ({"times": [0.0, -1]}, "times is '-1'"),
     ],
 )

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from conceptattention_core.explore import (
-    View,
     chosen_steps,
     colors_of,
     cut,
@@ -21,14 +20,15 @@ from conceptattention_core.explore import (
     maps_key,
     masks_of,
     painted,
-    parse_state,
     pixels_of,
     reading,
     series,
     stack,
     stacks,
+    weights,
 )
 from conceptattention_core.maps import ConceptAttentionMaps, covered_size, resize_maps
+from conceptattention_core.state import View, clicks_of, parse_state
 
 SCORES = 3 * torch.randn(4, 5, 2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
 MAPS = ConceptAttentionMaps(SCORES, ("boat", "sea", "background"), 1, tuple(range(5)), (1.0, 0.7, 0.4, 0.1), (90, 120))
@@ -95,8 +95,22 @@ def test_a_reading_may_weigh_blocks_by_themselves() -> None:
     assert stacks(own).tobytes() != stacks(MAPS).tobytes() == stacks(reading(own, View(reading="paper"))).tobytes()
     some = reading(own, View(first_block=1, last_block=-2))
     torch.testing.assert_close(some.shares(), MAPS.shares("auto", 1, 3))
+    soft = reading(reading(own, View(temperature=1.5)), View(temperature=2.0))  # one explorer behind another
+    torch.testing.assert_close(soft.shares(), MAPS.shares("auto", temperature=3.0))
+    torch.testing.assert_close(soft.shares("paper"), MAPS.saliency(temperature=3.0))
+    torch.testing.assert_close(soft.block_weights(), MAPS.block_weights(temperature=3.0))
     with pytest.raises(ValueError, match="not what the explorer wrote"):
         parse_state('{"reading": "both"}')
+
+
+def test_weights_are_those_of_the_reading_auto() -> None:
+    """Of the trusted blocks; of a video's picture between two frames, what lies between those of the frames."""
+    seen = weights(reading(MAPS, View(first_block=1, last_block=3, end=0.75)), 1)
+    wanted = replace(MAPS, scores=SCORES[:3], sigmas=MAPS.sigmas[:3]).picture(1).block_weights(1, 3)[0]
+    assert seen.shape == (3, 5) and not seen[:, [0, 4]].any()
+    np.testing.assert_allclose(seen[:, 1:4], wanted, rtol=1e-5)
+    film = replace(MAPS, scores=SCORES.movedim(2, 3)[:, :, None], times=(0.0, 0.5, 1.0))
+    np.testing.assert_allclose(weights(film, 1), (weights(MAPS, 0) + weights(MAPS, 1)) / 2, rtol=1e-5)
 
 
 def test_series_by_block_and_step() -> None:
@@ -123,6 +137,24 @@ def test_brushes_are_round_and_strokes_have_an_order() -> None:
     wanted = (np.hypot(x - along, y - 30) <= 10) & (np.hypot(x - 50, y - 30) > 5)
     assert np.array_equal(mask, wanted)
     assert painted(np.ones((60, 100), bool), strokes[::-1]).all()  # the later one wins
+
+
+def test_clicks_are_pixels_of_one_picture_and_paint_nothing() -> None:
+    """Of the picture that was clicked on last; those of other maps are left out, those of no maps belong to all."""
+
+    def click(x: float, y: float, add: bool = True, **more: Any) -> dict[str, Any]:
+        return stroke(add, [[x, y]], 0, select=True, **more)
+
+    given = [
+        *(click(0.5, 0.5, picture=0), click(0.25, 0.5, picture=1, key=""), click(0.9999, 1.0, picture=1)),
+        *(click(0.1, 0.1, picture=1, key="other"), click(0.5, 0.509, False, picture=1), stroke(True, [[0.1, 0.5]])),
+    ]
+    strokes = parse_state(json.dumps({"strokes": given})).on("k")
+    assert len(strokes) == 5
+    clicks = clicks_of(strokes, (60, 100), pictures=2)
+    assert (clicks.on, clicks.off, clicks.picture) == (((25, 30), (99, 59)), ((50, 30),), 1)
+    assert clicks_of(strokes, (60, 100)).on == ((50, 30),), "a picture that is not there is not clicked on"
+    assert not painted(np.zeros((60, 100), bool), strokes[:4]).any()
 
 
 def test_masks_of_a_batch() -> None:

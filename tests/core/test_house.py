@@ -19,7 +19,7 @@ FLOORS = (
     ("cross", "reading", "times"),
     ("maps", "steps"),
     ("record", "storage"),
-    ("masks", "pictures"),
+    ("masks", "pictures", "state"),
     ("views", "explore"),
     ("adapters",),
     ("evaluate",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conceptattention_core.points import read_points
+from conceptattention_core.points import read_clicks, read_points
 
 SIZE = (100, 200)
 
@@ -55,3 +55,10 @@ def test_what_is_none(given: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         read_points(given, SIZE, "off")
     assert len(str(raised.value)) < 300
+
+
+def test_labels_say_what_is_off_the_thing() -> None:
+    labelled = '[{"x": 9, "y": 8, "label": 0}, {"x": 7, "y": 6}, {"x": 5, "y": 4, "label": 1}]'
+    assert read_clicks(labelled, "3, 2", SIZE) == (((7.5, 6.5), (5.5, 4.5)), ((9.5, 8.5), (3.5, 2.5)))
+    with pytest.raises(ValueError, match="a label is 1 on the thing and 0 on what is not"):
+        read_clicks([{"x": 9, "y": 8, "label": 2}], "", SIZE)

@@ -58,7 +58,7 @@ def test_a_workflow_is_one_screen(name: str) -> None:
     assert width <= wide and height <= 900, (width, height)
     if name in EXPLORED:
         assert sum(node["type"] == "ConceptAttentionExplorer" for node in graph["nodes"]) == 1
-    assert len(EXPLORED) == 27
+    assert len(EXPLORED) == 28
     if name == "A demo, mask things while you sample":
         assert len(graph["nodes"]) <= 10
 

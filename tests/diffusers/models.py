@@ -6,108 +6,12 @@ from typing import Any
 
 import diffusers
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    BatchEncoding,
-    CLIPTextConfig,
-    CLIPTextModelWithProjection,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    Qwen3VLConfig,
-    Qwen3VLModel,
-    T5Config,
-    T5EncoderModel,
-)
 
-WORDS = ["<pad>", "</s>", "<unk>", "a", "the", "on", "cat", "sofa", "dragon", "rock", "light", "house", "background"]
-WORDS += ["ugly", "0", "7", "user", "assistant", "system"]
-MARKS = ["<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
-WORDS += MARKS
-CHAT = (
-    "{% for m in messages %}{{ m.role }} {% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %} : {% endfor %}"
-    "{% if add_generation_prompt %}assistant{% endif %}"
-)
-HEADS: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 32}
+from conceptattention_core.adapters.diffusers.families import denoisers
 
-
-def tokenizer(side: str = "right") -> PreTrainedTokenizerFast:
-    """One piece a word."""
-    backend = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(word, "isolated") for word in MARKS] + [pre_tokenizers.WhitespaceSplit()]
-    )
-    specials = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=77, padding_side=side, chat_template=CHAT, **specials
-    )
-
-
-def vae(channels: int = 16) -> Any:
-    return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=4,
-        latent_channels=channels,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    ).eval()
-
-
-def t5(width: int = 32) -> Any:
-    return T5EncoderModel(T5Config(vocab_size=32, d_model=width, d_kv=16, d_ff=37, num_layers=1, num_heads=2)).eval()
-
-
-def clip() -> Any:
-    sizes: dict[str, Any] = {"hidden_size": 16, "projection_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=32, eos_token_id=1, intermediate_size=20, **sizes))
-
-
-def qwen3(layers: int) -> Any:
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
-    return Qwen3ForCausalLM(Qwen3Config(vocab_size=32, num_hidden_layers=layers, head_dim=8, **sizes)).eval()
-
-
-def qwen25_vl() -> Any:
-    text = {
-        "vocab_size": 32,
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-    tokens = {"image_token_id": 31, "video_token_id": 30, "vision_start_token_id": 29, "vision_end_token_id": 28}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
-    return Qwen2_5_VLForConditionalGeneration(config).eval()
-
-
-def qwen3_vl() -> Any:
-    text = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8}
-    text |= {"num_attention_heads": 2, "num_key_value_heads": 1}
-    text |= {"rope_scaling": {"mrope_section": [2, 1, 1], "rope_type": "default", "mrope_interleaved": True}}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-    vision |= {"deepstack_visual_indexes": [0]}
-    return Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
-
-
-class Processor:
-    """What the Edit pipelines read prompts with; the picture is not looked at."""
-
-    def __call__(self, text: Any, images: Any = None, **more: Any) -> BatchEncoding:
-        return tokenizer()(text, **more)
-
-
-def scheduler() -> Any:
-    return diffusers.FlowMatchEulerDiscreteScheduler()
+from .image_models import IMAGE_MAKERS
+from .parts import HEADS, Processor, clip, qwen3, qwen3_vl, qwen25_vl, scheduler, t5, tokenizer, vae
+from .video_models import VIDEO_MAKERS
 
 
 def sd3(kind: str, pag_applied_layers: Any = None, **sizes: Any) -> Any:
@@ -265,34 +169,9 @@ def lumina2(kind: str) -> Any:
     return pipe
 
 
-def cogvideox(kind: str, **sizes: Any) -> Any:
-    """1.5 by patch_size_t=2; 2B, whose places are added to its tokens, by use_rotary_positional_embeddings=False."""
-    given = {"CogVideoXImageToVideoPipeline": 8, "CogVideoXFunControlPipeline": 8}.get(kind, 4)
-    places = {"use_rotary_positional_embeddings": True, "sample_height": 8, "sample_width": 8, "sample_frames": 9}
-    transformer = diffusers.CogVideoXTransformer3DModel(
-        in_channels=given,
-        out_channels=4,
-        time_embed_dim=16,
-        text_embed_dim=32,
-        num_layers=3,
-        **{**HEADS, **places, **sizes},
-    )
-    coder = diffusers.AutoencoderKLCogVideoX(
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        temporal_compression_ratio=4,
-    ).eval()
-    texts = {"tokenizer": tokenizer(), "text_encoder": t5()}
-    steps = diffusers.CogVideoXDDIMScheduler()
-    return getattr(diffusers, kind)(transformer=transformer.eval(), vae=coder, scheduler=steps, **texts)
-
-
 MAKERS = {
-    "CogVideoX": cogvideox,
+    **VIDEO_MAKERS,
+    **IMAGE_MAKERS,
     "Lumina2": lumina2,
     "LongCat": longcat,
     "Ovis": ovis,
@@ -325,17 +204,19 @@ def controlnet(kind: str) -> Any:
 def make(kind: str, **sizes: Any) -> Any:
     """A pipeline of this class, its weights drawn anew and alike."""
     torch.manual_seed(1)
-    (maker,) = (maker for name, maker in MAKERS.items() if kind.startswith(name))
+    maker = MAKERS[max((name for name in MAKERS if kind.startswith(name)), key=len)]
     if "ControlNet" in kind:
         plain = maker(kind.partition("ControlNet")[0] + "Pipeline")
-        net = controlnet(kind)
+        unet = plain.components.get("unet")
+        net = controlnet(kind) if unet is None else diffusers.ControlNetModel.from_unet(unet)
         fill(net)
         pipe = getattr(diffusers, kind)(**plain.components, controlnet=net.eval())
         if kind.startswith("QwenImage"):
             pipe.prompt_template_encode_start_idx = plain.prompt_template_encode_start_idx
     else:
         pipe = maker(kind, **sizes)
-    fill(pipe.transformer)
+    for model in denoisers(pipe):
+        fill(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

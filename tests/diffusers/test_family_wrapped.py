@@ -10,9 +10,10 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
+from conceptattention_core.adapters.diffusers.families import denoisers, require_family
 
 from .models import make
-from .test_families import paint
+from .test_families import own_projection, paint
 from .test_generate import CONCEPTS
 from .test_wrapped import group_offload, model_offload, sequential_offload, wrap
 
@@ -26,15 +27,28 @@ KINDS = [
     "LongCatImagePipeline",
     "OvisImagePipeline",
     "Lumina2Pipeline",
+    "AuraFlowPipeline",
+    "HiDreamImagePipeline",
+    "HunyuanImagePipeline",
+    "JoyImageEditPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline",
     "CogVideoXPipeline",
+    "WanPipeline",
+    "HunyuanVideoPipeline",
+    "HunyuanVideo15Pipeline",
+    "LTXPipeline",
+    "LTX2Pipeline",
+    "Cosmos2TextToImagePipeline",
 ]
 
 
 def record(pipe: Any) -> ConceptMaps:
     """Maps of a run whose result is checked against one without maps."""
-    plain = paint(pipe, output_type="latent")
-    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24) as attention:
-        assert torch.equal(paint(pipe, output_type="latent"), plain)
+    settings: dict[str, Any] = {"output_type": "latent", **({"num_frames": 9} if require_family(pipe).video else {})}
+    plain = paint(pipe, **settings)
+    with ConceptAttention(pipe, CONCEPTS, max_sequence_length=24, projection=own_projection(pipe)) as attention:
+        assert torch.equal(paint(pipe, **settings), plain)
     return attention.maps()
 
 
@@ -47,7 +61,13 @@ def test_the_same_numbers(change: Callable[[Any], None], kind: str) -> None:
     assert torch.equal(record(pipe).raw.scores, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+ONE_SET = ("ZImage", "Krea2", "Lumina2", "CogVideoX", "Wan", "LTX", "Cosmos2", "StableDiffusionXL")
+ONE_SET += ("StableDiffusionPipeline",)
+"""They have one set of weights for picture and text, or only read it."""
+
+
+# diffusers' JoyImage takes none.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "JoyImage" not in kind])
 def test_lora(kind: str) -> None:
     """Beside the linears and merged into them, a LoRA gives the same maps."""
     peft = pytest.importorskip("peft")
@@ -55,26 +75,31 @@ def test_lora(kind: str) -> None:
     without = record(pipe)
     torch.manual_seed(3)
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    # These have one set of weights for picture and text.
-    if not kind.startswith(("ZImage", "Krea2", "Lumina2", "CogVideoX")):
+    if kind == "HiDreamImagePipeline":
+        targets = [f"to_{part}{stream}" for part in ("q", "k", "v", "out") for stream in ("", "_t")]
+    elif not kind.startswith(ONE_SET):
         targets += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
-    pipe.transformer.add_adapter(
+    denoisers(pipe)[0].add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False), "style"
     )
     beside = record(pipe)
-    pipe.transformer.fuse_lora()
-    pipe.transformer.unload_lora()
+    denoisers(pipe)[0].fuse_lora()
+    denoisers(pipe)[0].unload_lora()
     merged = record(pipe)
     assert_close(beside.raw.scores, merged.raw.scores, atol=2e-3, rtol=1e-3)
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:4], "CogVideoXPipeline"])
+FUSED = [*KINDS[:4], "AuraFlowPipeline", "StableDiffusionXLPipeline", "CogVideoXPipeline", "WanPipeline"]
+FUSED += ["LTXPipeline"]
+
+
+@pytest.mark.parametrize("kind", FUSED)
 def test_fused_projections(kind: str) -> None:
     """SD3.5's fused processor leaves the norms out: other pictures, and the maps of those; so here is one without."""
-    pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Stable" in kind else {}))
+    pipe = make(kind, **({"qk_norm": None, "dual_attention_layers": ()} if "Diffusion3" in kind else {}))
     apart = record(pipe)
-    pipe.transformer.fuse_qkv_projections()
+    denoisers(pipe)[0].fuse_qkv_projections()
     assert_close(record(pipe).raw.scores, apart.raw.scores, atol=1e-3, rtol=1e-4)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from conceptattention_core.adapters.diffusers import ConceptAttention, ConceptMaps
+from conceptattention_core.adapters.diffusers.families import denoisers
 
 LINEARS = ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "to_k", "to_v", "to_out.0", "linear_1"]
 LINEARS += ["context_embedder"]
@@ -30,12 +31,12 @@ def test_lora(make_pipe: Any, paint: Any) -> None:
     pipe = make_pipe()
     without = record(pipe, paint)
     torch.manual_seed(3)
-    pipe.transformer.add_adapter(
+    denoisers(pipe)[0].add_adapter(
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=LINEARS, init_lora_weights=False), "style"
     )
     beside = record(pipe, paint)
-    pipe.transformer.fuse_lora()
-    pipe.transformer.unload_lora()
+    denoisers(pipe)[0].fuse_lora()
+    denoisers(pipe)[0].unload_lora()
     merged = record(pipe, paint)
     assert_close(beside.raw.scores, merged.raw.scores, atol=1e-3, rtol=1e-4)
     assert (beside.raw.scores - without.raw.scores).abs().max() > 0.1
@@ -44,7 +45,7 @@ def test_lora(make_pipe: Any, paint: Any) -> None:
 def test_fused_projections(make_pipe: Any, paint: Any) -> None:
     pipe = make_pipe()
     apart = record(pipe, paint)
-    pipe.transformer.fuse_qkv_projections()
+    denoisers(pipe)[0].fuse_qkv_projections()
     assert_close(record(pipe, paint).raw.scores, apart.raw.scores, atol=1e-3, rtol=1e-4)
 
 
@@ -60,27 +61,27 @@ class Wrapped(torch.nn.Module):
 
 
 def wrap(pipe: Any) -> None:
-    for name, module in list(pipe.transformer.named_modules()):
+    for name, module in list(denoisers(pipe)[0].named_modules()):
         if isinstance(module, torch.nn.Linear) and "blocks" in name:
             parent, _, child = name.rpartition(".")
-            setattr(pipe.transformer.get_submodule(parent), child, Wrapped(module))
+            setattr(denoisers(pipe)[0].get_submodule(parent), child, Wrapped(module))
 
 
 def torchao_int8(pipe: Any) -> None:
     pytest.importorskip("torchao")
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-    quantize_(pipe.transformer, Int8WeightOnlyConfig())
+    quantize_(denoisers(pipe)[0], Int8WeightOnlyConfig())
 
 
 def bitsandbytes_nf4(pipe: Any) -> None:
     bnb = pytest.importorskip("bitsandbytes")
-    for name, module in list(pipe.transformer.named_modules()):
+    for name, module in list(denoisers(pipe)[0].named_modules()):
         if isinstance(module, torch.nn.Linear) and "blocks" in name:
             parent, _, child = name.rpartition(".")
             linear = bnb.nn.Linear4bit(module.in_features, module.out_features, quant_type="nf4")
             linear.load_state_dict(module.state_dict())
-            setattr(pipe.transformer.get_submodule(parent), child, linear.to("cpu"))
+            setattr(denoisers(pipe)[0].get_submodule(parent), child, linear.to("cpu"))
 
 
 @pytest.mark.parametrize("quantise, tolerance", [(wrap, 0.0), (torchao_int8, 0.1), (bitsandbytes_nf4, 0.3)])
@@ -100,13 +101,13 @@ def model_offload(pipe: Any) -> None:
 def sequential_offload(pipe: Any) -> None:
     """accelerate's hooks, weights on the meta device between calls; the CPU stands for the GPU."""
     accelerate = pytest.importorskip("accelerate")
-    accelerate.cpu_offload(pipe.transformer, torch.device("cpu"))
-    assert {weight.device.type for weight in pipe.transformer.parameters()} == {"meta"}
+    accelerate.cpu_offload(denoisers(pipe)[0], torch.device("cpu"))
+    assert {weight.device.type for weight in denoisers(pipe)[0].parameters()} == {"meta"}
 
 
 def group_offload(pipe: Any) -> None:
     cpu = torch.device("cpu")
-    pipe.transformer.enable_group_offload(cpu, cpu, offload_type="leaf_level")
+    denoisers(pipe)[0].enable_group_offload(cpu, cpu, offload_type="leaf_level")
 
 
 @pytest.mark.parametrize("offload", [model_offload, sequential_offload, group_offload])

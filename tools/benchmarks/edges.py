@@ -3,7 +3,7 @@
     python -m tools.benchmarks.edges --comfyui ~/ComfyUI
 
 Maps of scenes are enlarged by each method, and their argmax is compared with the true label map, pixel by pixel: mean
-IoU and accuracy as in `benchmark_quality.py`, and boundary IoU (B. Cheng et al., "Boundary IoU", 2021), which looks
+IoU and accuracy as in `tools.benchmarks.quality`, and boundary IoU (B. Cheng et al., "Boundary IoU", 2021), which looks
 only at a band of 2 % of the diagonal along the borders. Maps come from the truth, averaged over the token grid and
 blurred by noise (score 3 for the truth, normal noise of 1, softmax), and with `--comfyui` also from the demo model:
 the scene noised to 0.5, five Euler steps, `output`, block `--block`. Seconds are of the processor, in one thread, at
@@ -17,7 +17,6 @@ import io
 import os
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +26,14 @@ import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d
 
 from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT, Scene, scene
 from conceptattention_core.maps import resize_maps
 from conceptattention_core.masks.edges import refine_maps, spiral
-from tools.benchmarks.quality import Agreement, ceiling_shares, scene_maps, start_comfyui
+from tools.benchmarks.quality import Agreement, ceiling_shares, start_comfyui
+from tools.benchmarks.quality.measures import boundary
+from tools.benchmarks.quality.record import Setting, record_scene
 
 FIRST_SCENE = 2000
 """Offset into the held-out seeds; other checks use the ones before it."""
@@ -153,13 +154,6 @@ def guides(one: Scene) -> dict[str, Tensor]:
     return {name: torch.from_numpy(pixels.copy()).float()[None] / 255 for name, pixels in pictures.items()}
 
 
-def boundary(mask: Tensor) -> Tensor:
-    """The part of a mask `(H, W)` within 2 % of the diagonal of its border."""
-    reach = max(1, round(0.02 * (mask.shape[0] ** 2 + mask.shape[1] ** 2) ** 0.5))
-    outside = max_pool2d(1 - mask.float()[None, None], 2 * reach + 1, stride=1, padding=reach)
-    return mask & (outside[0, 0] > 0)
-
-
 @dataclass
 class Score:
     """Agreement over all scenes of one method on one kind of maps and guides."""
@@ -213,7 +207,7 @@ def main() -> None:
         with torch.inference_mode():
             maps = {"true maps, noisy": noisy_truth(one)}
             if parts is not None:
-                recorded = scene_maps(parts, one, one.names, Namespace(noise=0.5, steps=5))["output", "mean"]
+                recorded = record_scene(parts, one, {"A": one.names}, Setting())["A"]
                 maps["demo model's maps"] = recorded.saliency(options.block, options.block)
             for source, shares in maps.items():
                 for kind, picture in guides(one).items():

@@ -1,13 +1,13 @@
-"""Which mask method, and which floor of presence: measured on scenes with absent concepts. Prints Markdown.
+"""Which mask method: measured on scenes with absent concepts. Prints Markdown.
 
     python -m tools.benchmarks.masks --comfyui PATH
 
 Held-out scenes of the demo model, sampled as `tools.benchmarks.presence` does it: every noun of a scene and `--absent`
-that are not in it are asked for by Concept Attention Mask, with its defaults but for the method and `min_presence`, and
-the picture as guide. IoU: of present concepts with the scene's own label map. Masked in vain: part of the picture that
-the mask of an absent concept covers; refused: masks of absent concepts that are empty; lost: masks of present ones.
-Then the same of Concept Explorer, by its threshold, and with its edges off. `--first` names other scenes: 7000 are
-those to choose by.
+that are not in it are asked for by Concept Attention Mask, with its defaults but for the method, and the picture as
+guide (for `min_presence` see `tools.benchmarks.presence.floors`). IoU: of present concepts with the scene's own label
+map. Masked in vain: part of the picture that the mask of an absent concept covers; refused: masks of absent concepts
+that are empty; lost: masks of present ones. Then the same of Concept Explorer, by its threshold, and with its edges
+off. `--first` names other scenes: 7000 are those to choose by.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from tools.benchmarks.presence import sampled
 from tools.benchmarks.quality import start_comfyui
 
 METHODS = ("soft", "mean", "otsu", "percentile", "threshold", "argmax")
-FLOORS = (0.0, 0.25, 0.5)
 EXPLORERS = ("explorer", "explorer, no edges")
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 OFFSET = 5000
@@ -51,7 +50,7 @@ def main() -> None:
     from conceptattention_core.evaluate.datasets.scenes.scenes import HELD_OUT
 
     parts = load_demo_flux()
-    rules = [*((method, floor) for method in METHODS for floor in FLOORS), *product(EXPLORERS, THRESHOLDS)]
+    rules = [*product(METHODS, (0.0,)), *product(EXPLORERS, THRESHOLDS)]
     there: dict[tuple[str, float], list[float]] = {rule: [] for rule in rules}
     lost, vain = ({key: [] for key in there} for _ in range(2))
     for index in range(options.scenes):
@@ -69,8 +68,7 @@ def main() -> None:
                     shown = masks_of(grids[method][:, number], level, sure[:, number], covered, size)
                     made = shown[0] > 0
                 else:
-                    recipe = MaskRecipe(name, method=method, min_presence=level)
-                    made = make_mask(maps, recipe, picture).mask[0] > 0.5
+                    made = make_mask(maps, MaskRecipe(name, method=method), picture).mask[0] > 0.5
                 if wanted is None:
                     vain[method, level].append(float(made.float().mean()))
                 else:
@@ -79,12 +77,12 @@ def main() -> None:
         print(f"scene {index + 1} of {options.scenes}", file=sys.stderr, end="\r")
     count = len(next(iter(there.values()))), len(next(iter(vain.values())))
     print(f"{options.scenes} held-out scenes, {count[0]} present and {count[1]} absent concepts:\n")
-    head = ("method", "`min_presence`; explorer: threshold", "IoU, present", "lost", "masked in vain", "refused")
+    head = ("method", "explorer: threshold", "IoU, present", "lost", "masked in vain", "refused")
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for (method, floor), values in there.items():
-        in_vain, gone = torch.tensor(vain[method, floor]), sum(lost[method, floor]) / len(values)
+    for (method, level), values in there.items():
+        in_vain, gone = torch.tensor(vain[method, level]), sum(lost[method, level]) / len(values)
         print(
-            f"| {method} | {floor:g} | {sum(values) / len(values):.3f} | {gone:.1%} | {in_vain.mean():.1%} | "
+            f"| {method} | {level or '-'} | {sum(values) / len(values):.3f} | {gone:.1%} | {in_vain.mean():.1%} | "
             f"{(in_vain == 0).float().mean():.1%} |"
         )
 

@@ -21,7 +21,7 @@ HOME = STATE / "floors"
 TESTS = ["tests/core", "tests/diffusers"]
 COMFYUI_FLOOR = "safetensors==0.4.2"  # what ComfyUI 0.20.1 asks for
 STORAGE = ["tests/core/test_damaged_maps.py", "tests/core/test_views_and_storage.py"]
-BESIDE = ["aiohttp", "packaging", "pytest", "pytest-timeout", "hypothesis", "accelerate", "peft", "h5py"]
+BESIDE = ["aiohttp", "packaging", "pytest", "pytest-timeout", "hypothesis", "accelerate", "peft", "h5py", "captum"]
 
 
 def run(*command: Any, **options: Any) -> None:

@@ -77,7 +77,7 @@ def film(page: Page) -> Camera:
         camera.take(MOVE)
     mouse.up()
     camera.take(LOOK)
-    control("button[title='Take back the last stroke']").click()
+    control("button[title='Take back the last stroke or point']").click()
     camera.take(LOOK)
     return camera
 

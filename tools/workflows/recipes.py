@@ -5,6 +5,7 @@ All run on the demo Flux as they are; each begins with the same nodes: a picture
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .plan import Item, Plan, shown
@@ -15,6 +16,8 @@ CONCEPTS = ("cloud", "sky", "grass")
 THING = "cloud"
 SEED, REDO_SEED = 5, 6
 PIXELS = 256
+CLICK = (0.5, 0.3)
+"""On the thing, in parts of the picture."""
 VOYAGE = "concept_attention_voyage.webp"
 """Twelve pictures, by `tools.demo.voyage`; it comes with the pack, too."""
 PICTURE = "concept_attention_scene.png"
@@ -363,6 +366,34 @@ samples, **Apply Concept Attention** does the same (*Mask things on Wan 22*)."""
     return Plan([note(text), *items], rows, GAP)
 
 
+def click() -> Plan:
+    """A thing that nobody named: its mask by a click in the explorer."""
+    on_the_cloud = {"key": "", "picture": 0, "add": True, "radius": 0, "points": [list(CLICK)], "select": True}
+    seen = {**RECORD, "image": ("picture", 0), "state": json.dumps({"strokes": [on_the_cloud]})}
+    points = {"points": ("explorer", 5), "negative_points": ("explorer", 6), "batch_index": ("explorer", 7)}
+    chosen = {**RECORD, **points, "image": ("picture", 0), "tolerance": 0.5}
+    items = [
+        *first_picture(SCENE, ("sky", "grass")),
+        Item("explorer", "ConceptAttentionExplorer", seen, size=(450, 740)),
+        Item("mask", "ConceptAttentionSelect", chosen, "Mask of the thing", (WIDE, 440)),
+        Item("result", "MaskPreview", {"mask": ("mask", 0)}, "Result", (WIDE, WIDE)),
+    ]
+    text = """## Select by clicking
+
+Nobody named the cloud: one point in the **Concept Explorer** lies on it, and **Concept Select** masks what it lies on.
+
+*Clear* takes the point away. **Select +** puts points on a thing, **Select -** on what is too much, and the pink region
+follows at once. Then **Run**: the mask goes on, as in *Replace a thing*."""
+    rows = [
+        {
+            "1  A picture, and a few names": FIRST_COLUMNS,
+            "2  Click on a thing": [["explorer"]],
+            "3  Its mask": [["mask", "result"]],
+        }
+    ]
+    return Plan([note(text), *items], rows, GAP)
+
+
 RECIPES = {
     "Replace a thing": inpaint,
     "Replace a thing, soft edge": inpaint_differential,
@@ -372,5 +403,6 @@ RECIPES = {
     "Redo a thing in detail": crop_and_stitch,
     "Find a thing in your picture": existing_picture,
     "Follow a thing through a video": follow,
+    "Select by clicking": click,
 }
 """File names, without their ends, and what makes them."""

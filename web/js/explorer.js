@@ -15,7 +15,7 @@ app.registerExtension({
         const widget = node.addDOMWidget(name, "CONCEPT_EXPLORER", explorer.page.root, {
           getValue: () => explorer.value,
           setValue: (text) => { explorer.value = text; },
-          getMinHeight: () => 440,
+          getMinHeight: () => 380,
           hideOnZoom: false,
         });
         node.conceptExplorer = explorer;

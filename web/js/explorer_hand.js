@@ -1,6 +1,7 @@
 // The hand on an explorer's picture: pointer and keys. Each function takes the explorer whose picture it is.
 
 import { sharesAt } from "./explorer_draw.js";
+import { SELECTS } from "./explorer_select.js";
 import { MOST, SERIES, withStroke } from "./explorer_state.js";
 import { word } from "./words.js";
 
@@ -40,6 +41,8 @@ function press(explorer, event) {
   page.canvas.focus();
   const [x, y] = place(explorer, event);
   if (SERIES[explorer.kept.view]) return pick(explorer, x, y);
+  const on = SELECTS[explorer.mode || (event.shiftKey && "on") || (event.altKey && "off")];
+  if (on !== undefined) return mark(explorer, x, y, on);
   if (!explorer.mode) {
     const shares = sharesAt(maps, about, about.size, x, y);
     return explorer.set({ concept: about.names[shares.indexOf(Math.max(...shares))] });
@@ -64,8 +67,19 @@ function press(explorer, event) {
 
 /** One spot of the brush. Returns the stroke that it begins, null where there is no room for it. */
 function dab(explorer, x, y) {
-  const stroke = { key: explorer.kept.key, picture: explorer.shownPicture, add: explorer.mode === "add",
-    radius: Number(explorer.page.brush.input.value), points: [[round(x), round(y)]] };
+  const radius = Number(explorer.page.brush.input.value);
+  return keep(explorer, { add: explorer.mode === "add", radius, points: [[round(x), round(y)]] });
+}
+
+/** A point on a thing that is to be selected, or off it. */
+function mark(explorer, x, y, on) {
+  if (!explorer.about.selects || x < 0 || y < 0 || x >= 1 || y >= 1) return;
+  keep(explorer, { add: on, radius: 0, points: [[round(x), round(y)]], select: true });
+}
+
+/** A stroke of the picture that is shown, with the others. Returns it, null where there is no room for it. */
+function keep(explorer, drawn) {
+  const stroke = { key: explorer.kept.key, picture: explorer.shownPicture, ...drawn };
   const strokes = withStroke(explorer.state, stroke);
   if (strokes) explorer.set({ strokes });
   else explorer.say(word(NO_ROOM));
@@ -83,12 +97,14 @@ function pick(explorer, x, y) {
   else explorer.setSteps(first + at, first + at);
 }
 
-/** Arrows: the concept and the threshold; while painting, the brush's place, and space paints there. */
+/** Arrows: the concept and the threshold; with a tool, its place, and space paints or selects there. */
 function key(explorer, event) {
   if (!explorer.about || !explorer.maps) return;
   const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key] ?? 0, down = { ArrowUp: -1, ArrowDown: 1 }[event.key] ?? 0;
   if (explorer.mode && event.key === " ") {
-    dab(explorer, ...(explorer.cursor ??= [0.5, 0.5]));
+    const [x, y] = (explorer.cursor ??= [0.5, 0.5]), on = SELECTS[explorer.mode];
+    if (on === undefined) dab(explorer, x, y);
+    else mark(explorer, x, y, on);
   } else if (!across && !down) {
     return;
   } else if (explorer.mode) {

@@ -4,16 +4,23 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { cut, drawLive, drawSeries, heatPicture, maskPicture, outline, paint, winnersPicture }
   from "./explorer_draw.js";
-import { listenToHand } from "./explorer_hand.js";
+import { MODES, listen } from "./explorer_controls.js";
 import { element } from "./elements.js";
 import { makePage } from "./explorer_page.js";
+import { SELECTS, clicksOf, drawSelection, selected } from "./explorer_select.js";
 import { sourceOf } from "./graph.js";
 import { DEFAULTS, ROOT, SERIES, blockRange, conceptOf, readState, stepRange, weighs, writeState }
   from "./explorer_state.js";
+import { showWeights } from "./explorer_weights.js";
 import { word } from "./words.js";
 
 const WAITING = "Run the workflow to see its maps.";
+const LEFT = " {count} stroke(s) or point(s) belong to another picture and are not used.";
 const GONE = "These maps are gone: the server was restarted, or newer runs took their place. Run again.";
+
+/** The part of a mask that is in it. */
+const part = (mask) => mask.reduce((sum, one) => sum + one, 0) / mask.length;
+const inPercent = (share) => `${(100 * share).toFixed(1)} %`;
 
 export class Explorer {
   constructor(node) {
@@ -22,10 +29,10 @@ export class Explorer {
     this.state = structuredClone(DEFAULTS);
     this.played = null;     // the step that Play shows
     this.cursor = null;     // where the keys paint
-    this.mode = "";          // "add", "remove" or "": look
+    this.mode = "";          // "add", "remove": paint; "on", "off": select; "": look
     this.shownPicture = 0;
     this.asked = 0;
-    this.listen();
+    listen(this);
     this.say(word(WAITING));
   }
 
@@ -164,7 +171,8 @@ export class Explorer {
   get concept() { return this.about ? conceptOf(this.state, this.about.names) : 0; }
 
   get strokes() {
-    return this.state.strokes.filter((one) => one.key === this.kept.key && one.picture === this.shownPicture);
+    const { key } = this.kept;
+    return this.state.strokes.filter((one) => ["", key].includes(one.key) && one.picture === this.shownPicture);
   }
 
   /** How surely the chosen concept is in the picture that is shown. */
@@ -174,7 +182,7 @@ export class Explorer {
     const size = this.about.size, map = this.maps[this.concept];
     const mask = map && this.sure > 0 ? cut(map, this.state.threshold, this.about, size)
       : new Uint8Array(size[0] * size[1]);
-    return paint(mask, size, this.strokes);
+    return paint(mask, size, this.strokes.filter((one) => !one.select));
   }
 
   clearCanvas() {
@@ -183,6 +191,7 @@ export class Explorer {
 
   draw() {
     if (!this.about || !this.maps) return;
+    showWeights(this);
     const { canvas } = this.page, [height, width] = this.about.size, view = this.kept.view;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d"), mask = this.mask();
@@ -194,20 +203,23 @@ export class Explorer {
       const names = Array.from({ length: count }, (_, at) => (view === "blocks" ? this.about.blocks[at] : first + at));
       drawSeries(context, [height, width], this.series, side, names, this.about.heat);
     } else {
-      this.drawShades(context, [height, width], view);
+      const plain = this.photo && this.mode in SELECTS;  // who selects has to see the things
+      this.drawShades(context, [height, width], plain ? "photo" : view);
       const wide = Math.max(1, Math.round(width / 400));
       context.fillStyle = "#fff";
-      for (const [x, y] of outline(mask, [height, width])) context.fillRect(x, y, wide, wide);
+      for (const [x, y] of plain ? [] : outline(mask, [height, width])) context.fillRect(x, y, wide, wide);
     }
+    const clicks = clicksOf(this.strokes, [height, width]), selection = selected(this, clicks);
+    if (!SERIES[view]) drawSelection(context, [height, width], selection, clicks);
     if (this.mode && this.cursor) {
-      context.strokeStyle = this.mode === "add" ? "#6f6" : "#f66";
+      context.strokeStyle = ["add", "on"].includes(this.mode) ? "#6f6" : "#f66";
       context.lineWidth = Math.max(1, width / 300);
       context.beginPath();
       const [x, y] = this.cursor, radius = Number(this.page.brush.input.value);
       context.arc(x * width, y * height, radius * width, 0, 7);
       context.stroke();
     }
-    this.tell(mask.reduce((sum, one) => sum + one, 0) / mask.length);
+    this.tell(part(mask), selection && part(selection));
   }
 
   /** The picture under its colours, which need no more than half the pixels of a large picture. */
@@ -217,7 +229,7 @@ export class Explorer {
     const small = [Math.round(height * scale), Math.round(width * scale)];
     const about = { ...this.about, covered: this.about.covered.map((side) => side * scale) };
     const { colors, heat } = this.about;
-    if (view !== "all" && !map) return;
+    if (view === "photo" || (view !== "all" && !map)) return;
     const shade = view === "all" ? winnersPicture(this.maps, about, small, colors, this.named)
       : heatPicture(map, about, small, heat, !this.photo);
     const layer = new OffscreenCanvas(small[1], small[0]);
@@ -225,18 +237,19 @@ export class Explorer {
     context.drawImage(layer, 0, 0, width, height);
   }
 
-  /** In words, what is seen. covered: part of the picture that is masked. */
-  tell(covered) {
-    const name = this.about.names[this.concept], percent = `${(100 * covered).toFixed(1)} %`;
+  /** In words, what is seen. covered: part of the picture that is masked; chosen: that is selected, null: none is. */
+  tell(covered, chosen) {
+    const name = this.about.names[this.concept], percent = inPercent(covered);
     this.page.canvas.setAttribute("aria-label", `${name ?? "Nothing"}: ${percent} of the picture`);
-    const old = this.state.strokes.filter((one) => one.key !== this.kept.key).length;
+    const old = this.state.strokes.filter((one) => !["", this.kept.key].includes(one.key)).length;
     this.page.keep.hidden = !old;
-    const left = old ? word(" {count} stroke(s) belong to another picture and are not used.", { count: old }) : "";
+    const left = old ? word(LEFT, { count: old }) : "";
     const seen = this.sure > 0 ? "{name}: mask {part}." : "{name}, not in this picture: mask {part}.";
     const found = name === undefined
       ? word('These maps have no "{name}". Choose a concept.', { name: this.state.concept })
       : word(seen, { name, part: percent });
-    this.say(found + left);
+    const beside = chosen === null ? "" : word(" Selected: {part}.", { part: inPercent(chosen) });
+    this.say(found + beside + left);
   }
 
   seriesCount() {
@@ -274,6 +287,7 @@ export class Explorer {
     page.play.hidden = about.steps < 2;
     page.edges.hidden = !about.cells;
     page.auto.hidden = false;
+    page.on.hidden = page.off.hidden = !about.selects;
     this.show();
   }
 
@@ -286,8 +300,7 @@ export class Explorer {
     put(page.temperature, Math.log10(state.temperature), `x ${state.temperature.toFixed(2)}`);
     if (!page.brush.input.dataset.set) put(page.brush, 0.03, "");
     page.edges.setAttribute("aria-pressed", state.edges);
-    page.add.setAttribute("aria-pressed", this.mode === "add");
-    page.remove.setAttribute("aria-pressed", this.mode === "remove");
+    for (const mode of MODES) page[mode].setAttribute("aria-pressed", this.mode === mode);
     if (!about) return;
     page.auto.setAttribute("aria-pressed", weighs(state, about));
     const blocks = blockRange(state, about), steps = this.stepRange();
@@ -325,71 +338,5 @@ export class Explorer {
   setSteps(first, last) {
     const [low, high] = first <= last ? [first, last] : [last, first];
     this.set({ start: low / this.about.steps, end: (high + 1) / this.about.steps }, true);
-  }
-
-  listen() {
-    const { page } = this, on = (control, work) => control.input.addEventListener("input", () => this.about && work());
-    const value = (control) => Number(control.input.value);
-    on(page.threshold, () => this.set({ threshold: value(page.threshold) }));
-    on(page.temperature, () => this.set({ temperature: Number((10 ** value(page.temperature)).toFixed(3)) }, true));
-    for (const one of [page.firstBlock, page.lastBlock]) {
-      on(one, () => this.setBlocks(value(page.firstBlock), value(page.lastBlock)));
-    }
-    for (const one of [page.firstStep, page.lastStep]) {
-      on(one, () => this.setSteps(value(page.firstStep), value(page.lastStep)));
-    }
-    on(page.picture, () => {
-      this.shownPicture = value(page.picture);
-      this.show();
-      this.awaiting(this.loadPicture());
-      this.loadMaps();
-    });
-    page.brush.input.addEventListener("input", () => { page.brush.input.dataset.set = "1"; });
-    page.concept.onchange = () => this.set({ concept: page.concept.value });
-    page.view.onchange = () => {
-      this.kept.view = page.view.value;
-      this.changed();
-      if (SERIES[this.kept.view]) this.loadMaps();
-      else this.draw();
-    };
-    const mode = (name) => () => { this.mode = this.mode === name ? "" : name; this.show(); };
-    page.add.onclick = mode("add");
-    page.remove.onclick = mode("remove");
-    page.undo.onclick = () => {
-      const last = this.strokes[this.strokes.length - 1];
-      this.set({ strokes: this.state.strokes.filter((one) => one !== last) });
-    };
-    page.keep.onclick = () => {
-      this.set({ strokes: this.state.strokes.map((one) => ({ ...one, key: this.kept.key })) });
-    };
-    page.clear.onclick = () => this.set({ strokes: [] });
-    page.edges.onclick = () => this.set({ edges: !this.state.edges }, true);
-    page.auto.onclick = () => this.set({ reading: weighs(this.state, this.about) ? "paper" : "auto" }, true);
-    page.play.onclick = () => this.play();
-    page.save.onclick = () => this.save();
-    listenToHand(this);
-  }
-
-  /** One step after another; touching any control ends it. What is chosen stays what it was. */
-  async play() {
-    if (!this.about || this.played) return this.set({});
-    const count = this.about.steps;
-    for (let step = 0; step < count; step++) {
-      this.played = { start: step / count, end: (step + 1) / count };
-      this.show();
-      await this.loadMaps();
-      await new Promise((done) => setTimeout(done, 120));
-      if (!this.played) return;
-    }
-    this.set({});
-  }
-
-  save() {
-    this.page.canvas.toBlob((blob) => {
-      const download = `${this.state.concept || "concept"}.png`;
-      const link = element("a", { href: URL.createObjectURL(blob), download });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);  // the browser reads it later
-    });
   }
 }

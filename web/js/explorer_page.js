@@ -5,8 +5,8 @@ import { word } from "./words.js";
 
 const STYLE = `
 .concept-explorer { display: flex; flex-direction: column; gap: 4px; height: 100%; box-sizing: border-box;
-  padding: 4px; color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
-.concept-explorer .stage { flex: 1 1 auto; min-height: 160px; position: relative; display: flex;
+  container-type: size; padding: 4px; color: var(--input-text, #ddd); font: 12px sans-serif; overflow: hidden; }
+.concept-explorer .stage { flex: 1 1 0; min-height: 140px; position: relative; display: flex;
   justify-content: center; align-items: center; background: #0004; border-radius: 4px; overflow: hidden; }
 .concept-explorer canvas { width: 100%; height: 100%; object-fit: contain; cursor: crosshair; touch-action: none; }
 .concept-explorer canvas:focus-visible { outline: 2px solid #6cf; }
@@ -16,10 +16,24 @@ const STYLE = `
 .concept-explorer input[type=range] { flex: 1 1 30px; min-width: 30px; }
 .concept-explorer select, .concept-explorer button { background: var(--comfy-input-bg, #222); color: inherit;
   border: 1px solid var(--border-color, #555); border-radius: 4px; padding: 2px 6px; font: inherit; max-width: 100%; }
+.concept-explorer select { flex: 1 1 60px; min-width: 60px; }
 .concept-explorer button[aria-pressed=true] { outline: 2px solid #6cf; outline-offset: -2px; }
-.concept-explorer .legend { max-height: 66px; overflow-y: auto; }
+.concept-explorer .legend { flex: 0 0 auto; max-height: 66px; overflow-y: auto; }
+.concept-explorer .tools { gap: 4px; }
+.concept-explorer .tools button { padding: 2px 4px; }
+.concept-explorer .tools label { flex-basis: 60px; }
 .concept-explorer .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 4px; border-radius: 2px; }
 .concept-explorer .said { min-height: 15px; opacity: 0.85; }
+.concept-explorer .weights { display: flex; gap: 6px; align-items: center; font-size: 10px; line-height: 11px; }
+.concept-explorer .weights > div { flex: 1; min-width: 0; }
+.concept-explorer .weights canvas { display: block; height: 18px; object-fit: fill; image-rendering: pixelated;
+  cursor: default; }
+.concept-explorer .bars, .concept-explorer .numbers { display: flex; align-items: flex-end; text-align: center; }
+.concept-explorer .bars { height: 28px; }
+.concept-explorer .bars > *, .concept-explorer .numbers > * { flex: 1 1 0; min-width: 0; }
+.concept-explorer .bar { background: currentColor; margin: 0 min(2px, 8%); }
+.concept-explorer .bar.out { opacity: 0.3; }
+@container (max-height: 420px) { .concept-explorer .weights { display: none; } }
 .concept-explorer [hidden] { display: none; }`;
 
 export const VIEWS = { heat: "Heat map", all: "All concepts", mask: "Mask", blocks: "By block", steps: "By step" };
@@ -55,16 +69,23 @@ export function makePage() {
   const button = (text, title) => element("button", { type: "button", title: word(title) }, [word(text)]);
   page.add = button("Paint +", "Paint on the picture to add to the mask");
   page.remove = button("Paint -", "Paint on the picture to take from the mask");
-  page.undo = button("Undo", "Take back the last stroke");
-  page.clear = button("Clear", "Take back all strokes");
+  page.on = button("Select +",
+    "Click on a thing to select it without a name, for Concept Select. Also Shift and click");
+  page.off = button("Select -", "Click on what is not the thing. Also Alt and click");
+  page.undo = button("Undo", "Take back the last stroke or point");
+  page.clear = button("Clear", "Take back all strokes and points");
   page.keep = button("Keep old strokes", "Use the strokes of older pictures on this one, too");
   page.play = button("Play", "Show one step after another");
   page.edges = button("Edges", "Follow the picture's edges");
   page.auto = button("Auto", "Weigh blocks and steps by what they show themselves");
   page.save = button("Save PNG", "Save what is seen");
-  // Until there is a batch, and there are steps, and older strokes, and a picture.
-  page.picture.label.hidden = page.play.hidden = page.keep.hidden = page.edges.hidden = page.auto.hidden = true;
+  // Until there is a batch, and there are steps, and older strokes, and a picture, and features to select by.
+  const later = [page.picture.label, page.play, page.keep, page.edges, page.auto, page.on, page.off];
+  for (const one of later) one.hidden = true;
   page.legend = element("div", { className: "row legend", role: "group", "aria-label": word("Concepts") });
+  page.weights = element("div", { className: "weights", role: "img", hidden: true },
+    [element("span", { title: word("Weigh blocks and steps by what they show themselves") }, [word("Auto trusts")]),
+      element("div")]);
   page.said = element("div", { className: "said", role: "status", "aria-live": "polite" });
   page.root.append(
     element("style", {}, [STYLE]),
@@ -74,9 +95,11 @@ export function makePage() {
       page.auto, page.save]),
     page.legend,
     element("div", { className: "row" }, [page.threshold.label, page.temperature.label]),
+    page.weights,
     element("div", { className: "row" }, [page.firstBlock.label, page.lastBlock.label]),
     element("div", { className: "row" }, [page.firstStep.label, page.lastStep.label]),
-    element("div", { className: "row" }, [page.add, page.remove, page.brush.label, page.undo, page.clear, page.keep]),
+    element("div", { className: "row tools" }, [page.on, page.off, page.add, page.remove, page.brush.label, page.undo,
+      page.clear, page.keep]),
   );
   keepToItself(page.root);
   return page;

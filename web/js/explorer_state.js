@@ -17,7 +17,8 @@ const ROUNDING = 1e-9;
 const between = (value, low, high) => typeof value === "number" && value >= low && value <= high;
 const block = (value) => value === null || Number.isInteger(value);
 const stroke = (one) => typeof one?.key === "string" && typeof one.add === "boolean" && between(one.radius, 0, 1)
-  && Number.isInteger(one.picture) && Array.isArray(one.points) && one.points.length > 0
+  && Number.isInteger(one.picture) && [undefined, true, false].includes(one.select)
+  && Array.isArray(one.points) && one.points.length > 0
   && one.points.every((point) => point?.length === 2 && point.every((part) => between(part, -16, 16)));
 
 /** A state from a widget's text; what it does not hold, or holds wrongly, is the default. */

@@ -24,13 +24,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...concepts import Concepts
+from ...cross import require_projection
 from ...images import picture_batch
 from ...maps import ConceptAttentionMaps, select_blocks
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
-from .families import require_family, require_projection, transformer_of
+from .families import require_family, transformer_of
 from .families.base import Family, pixels_of_a_cell
 from .sampling import WRAPPER_KEY, EvaluationRecorder
 
@@ -57,7 +58,7 @@ def encode_picture(
     Raises ValueError where model, VAE, picture or settings will not do.
     """
     family, dit = require_family(model), transformer_of(model)
-    require_projection(family, projection)
+    require_projection(family.name, projection, family.projections)
     require_noise_level(noise_level)
     if noise_samples < 1:
         raise ValueError(f"noise_samples ({noise_samples}) must be at least 1.")

@@ -11,18 +11,23 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from aiohttp import web
+from PIL import Image
 from torch import Tensor
 
 from ...concepts import parse_concepts
-from ...explore import MESSAGE_BYTES, View, reading, series, stack
+from ...explore import MESSAGE_BYTES, reading, series, stack, weights
 from ...letters import printable
 from ...maps import READINGS, ConceptAttentionMaps, covered_size
 from ...masks.presence import presence
+from ...masks.select import select
 from ...pictures.colormaps import color_map
 from ...pictures.colors import concept_colors
+from ...points import read_clicks
+from ...state import View
 
 SHELF_BYTES = 512 * 2**20
 SHELF_RUNS = 8
@@ -34,11 +39,13 @@ class Shown:
     """Maps that an explorer shows, at ``(H, W)`` pixels.
 
     colors: of the pictures whose edges the maps can follow (see `explore.colors_of`); None: there are no pictures.
+    picture: the pictures themselves, ``(B, H, W, 3)`` 0..1.
     """
 
     maps: ConceptAttentionMaps
     size: tuple[int, int]
     colors: Tensor | None = None
+    picture: Tensor | None = None
 
     @property
     def covered(self) -> tuple[int, int]:
@@ -52,7 +59,8 @@ class Shown:
 
     def bytes(self) -> int:
         """What it keeps in memory."""
-        return 4 * (self.maps.scores.numel() + (0 if self.colors is None else self.colors.numel()))
+        kept = (self.maps.scores, self.maps.features, self.colors, self.picture)
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor is not None)
 
 
 class Shelf:
@@ -148,6 +156,21 @@ def add_routes(app: web.Application, routes: web.RouteTableDef) -> None:
         view, by = view_of(asked), asked.get("by", "block")
         return await answer(lambda: series(reading(shown.maps, view), picture, concept, by, MESSAGE_BYTES).tobytes())
 
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/weights")
+    async def trusted(request: web.Request) -> web.Response:
+        """``(steps, blocks)`` float32, how much the reading auto trusts each, in a view of a picture."""
+        shown, asked = found(request), request.query
+        view, picture = view_of(asked), number(asked, "picture", 0, shown.maps.pictures - 1)
+        return await answer(lambda: weights(reading(shown.maps, view), picture).astype("<f4").tobytes())
+
+    @routes.get("/concept_attention/{key:[0-9a-f]{32}}/select")
+    async def selected(request: web.Request) -> web.Response:
+        """What Concept Select, as it is when new, makes of clicks on a picture: its mask as a PNG, 0 and 255."""
+        shown, asked = found(request), request.query
+        picture = number(asked, "picture", 0, shown.maps.pictures - 1)
+        points, negative = asked.get("points", ""), asked.get("negative_points", "")
+        return await answer(lambda: selection(shown, picture, points, negative), "image/png")
+
 
 def has_server() -> bool:
     """Whether this process is a server, so that somebody may look."""
@@ -167,6 +190,15 @@ def shelf_of_server() -> Shelf:
 def concepts_at_once(grid: tuple[int, int]) -> int:
     """How many concepts' maps, ``(h, w)`` bytes each, go into one message."""
     return max(1, MESSAGE_BYTES // (grid[0] * grid[1]))
+
+
+def selection(shown: Shown, picture: int, points: str, negative: str) -> bytes:
+    """A PNG of the mask of what was clicked on. points, negative: as `points.read_clicks` reads them, in its errors."""
+    on, off = read_clicks(points, negative, shown.size)
+    seen = None if shown.picture is None else shown.picture[picture][None]
+    mask = select(shown.maps.picture(picture), on, off, seen, shown.size).mask[0] > 0
+    Image.fromarray(mask.numpy()).save(png := BytesIO(), "PNG")
+    return png.getvalue()
 
 
 def describe(shown: Shown) -> dict[str, Any]:
@@ -190,6 +222,7 @@ def describe(shown: Shown) -> dict[str, Any]:
         "message": MESSAGE_BYTES,
         "presence": presence(maps).tolist(),
         "family": maps.family,
+        "selects": maps.features is not None,
     }
 
 

@@ -21,11 +21,12 @@ from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ...concepts import Concepts
+from ...cross import require_projection
 from ...record import STORE_BYTES, Recorder, Run, RunStore
 from ...scores import Projection
 from .call import Call
 from .cross_tap import CrossTap
-from .families import require_family, require_projection, transformer_of
+from .families import require_family, transformer_of
 from .families.base import Family
 from .families.cross import CrossFamily
 from .guard import told
@@ -57,7 +58,7 @@ def apply_concept_attention(
         runs = RunStore(min(STORE_BYTES, comfy.model_management.get_total_memory(torch.device("cpu")) // 4))
     patched = model.clone()
     family = family or require_family(model)
-    require_projection(family, projection)
+    require_projection(family.name, projection, family.projections)
     context = get_executing_context()
     node = context.node_id if context else None
     wrapper = SamplingRecorder(family, concepts, projection, start_percent, end_percent, runs, node)

@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any
 
 from ...concepts import Concepts, TokenPooling, parse_concepts
-from ...scores import PROJECTIONS, Projection
+from ...cross import require_projection
+from ...scores import Projection
 from ...views import ConceptMaps, Picture
 from .encode import encode_picture
-from .families import FAMILIES, require_family
+from .families import FAMILIES, denoisers, require_family
 from .runs import RunFinder
 from .tap import Tap
 from .text import encode_concepts
@@ -51,7 +52,8 @@ class ConceptAttention:
         concepts: what to look for; it need not be in the prompt. Or a `Concepts` object, encoded earlier.
         background: concepts that only compete, so that what is not named has somewhere to go.
         pooling: ``mean`` of a concept's own text pieces, ``first``, the paper's choice, or ``last``.
-        projection: ``output``, the paper's method, or its comparisons ``cross_attention`` and ``value``.
+        projection: ``output``, the paper's method, or its comparisons ``cross_attention`` and ``value``. Models whose
+            picture only reads the prompt have those two, and for videos ``gram`` (see `cross.py`).
         sigma_range: noise levels to record, ``(low, high)``, 1 = pure noise.
         max_sequence_length: the one that the pipeline is called with, by default its own; only concepts given as names
         use it.
@@ -59,8 +61,7 @@ class ConceptAttention:
         Raises ValueError where the concepts, the projection or the model will not do.
         """
         self._family = require_family(pipe)
-        if projection not in PROJECTIONS:
-            raise ValueError(f"There is no projection '{projection}': choose {', '.join(PROJECTIONS)}.")
+        require_projection(self._family.name, projection, self._family.projections)
         if isinstance(concepts, Concepts) and self._family.captions and not concepts.captions:
             raise ValueError(
                 f"{self._family.name} needs to know where a concept's pieces stand, and these `Concepts` have no "
@@ -72,7 +73,7 @@ class ConceptAttention:
         self._projection: Projection = projection
         self._sigma_range = sigma_range
         self._max_sequence_length = max_sequence_length
-        self._open: tuple[Tap, RunFinder] | None = None
+        self._open: tuple[list[Tap], RunFinder] | None = None
         self._runs: RunFinder | None = None
 
     def __enter__(self) -> ConceptAttention:
@@ -83,16 +84,17 @@ class ConceptAttention:
             concepts = encode_concepts(self._pipe, *concepts, self._pooling, self._max_sequence_length)
         family = require_family(self._pipe)
         runs = RunFinder(family, concepts, self._projection, self._sigma_range, self._pipe)
-        tap = Tap(family, self._pipe.transformer, self._pipe, concepts, runs.choose, runs.failed)
-        self._open = tap, runs
+        taps = [Tap(family, one, self._pipe, concepts, runs.choose, runs.failed) for one in denoisers(self._pipe)]
+        self._open = taps, runs
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open is not None:
-            tap, self._runs = self._open
-            tap.remove()
+            taps, self._runs = self._open
+            for tap in taps:
+                tap.remove()
             self._runs.close()
             self._pipe = self._open = None
 
@@ -140,7 +142,7 @@ class ConceptAttention:
         image: PIL, or an array or tensor ``(H, W, 3)``, 0..1 or uint8, or a list of several of one size.
         prompt: what is told beside the picture; a pooled (CLIP) text is zero for all streams, as in the paper.
         noise_level: 0 = clean, 1 = pure noise. seeds: one forward for each noise; their softmaxes are averaged.
-        size: ``(H, W)`` in pixels to resize to, rounded down to multiples of 16; the picture's own by default.
+        size: ``(H, W)`` in pixels to resize to, rounded down to whole tokens (16 pixels in most); by default its own.
         guidance_scale: what a guidance-distilled model is told; others ignore it.
         The other arguments are those of ConceptAttention. The pipeline's own progress bar counts the seeds.
         Raises ValueError on a model or arguments that will not do.

@@ -12,13 +12,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...concepts import Concepts
+from ...cross import require_projection
 from ...images import Picture, image_batch, picture_tensor
-from ...maps import TOKEN_PIXELS, ConceptAttentionMaps
+from ...maps import ConceptAttentionMaps
 from ...noise import require_noise_level, seeded_noise
 from ...record import Recorder
 from ...scores import Projection
 from ...stream import ConceptKeys
-from .families import require_family
+from .families import denoisers, require_family
 from .families.base import Family
 from .tap import Tap
 
@@ -59,7 +60,8 @@ def encode_picture(
     """Maps whose step axis is the noise seeds. For the arguments see `ConceptAttention.encode`."""
     picture = prepare_picture(pipe, image, prompt, size, max_sequence_length)
     (maps,) = read_picture(pipe, picture, [Reading(concepts, projection)], noise_level, seeds, guidance_scale)
-    pipe.maybe_free_model_hooks()
+    if hasattr(pipe, "maybe_free_model_hooks"):  # a modular pipeline's parts are another's affair
+        pipe.maybe_free_model_hooks()
     return maps
 
 
@@ -73,12 +75,12 @@ def prepare_picture(
 ) -> EncodedPicture:
     """Encode pictures of one size, and the prompt. For the arguments and errors see `ConceptAttention.encode`."""
     family = require_family(pipe)
-    pictures = picture_batch(image, size)
+    pictures = picture_batch(image, size, family.token_pixels)
     told = family.prompt(pipe, prompt, len(pictures), max_sequence_length or family.max_sequence_length)
     context = told[family.prompt_argument]
     like = context[0] if isinstance(context, list) else context
     latent = family.latent(pipe.vae, pictures.to(like.device, pipe.vae.dtype)).to(like)
-    family.inputs(pipe.transformer, latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
+    family.inputs(denoisers(pipe)[0], latent, 0.0, 1.0, told)  # what cannot look at a picture says so before any noise
     return EncodedPicture(latent, told)
 
 
@@ -93,24 +95,28 @@ def read_picture(
 ) -> list[ConceptAttentionMaps]:
     """Maps for each reading, all from the same forwards, one for each seed: the step axis is the seeds.
 
-    noise_level: 0..1. Raises ValueError on a noise level outside of it, or no seed.
+    noise_level: 0..1. Raises ValueError on a noise level outside of it, no seed, or a projection that there is not.
     """
     family = require_family(pipe)
     require_noise_level(noise_level)
+    for one in readings:
+        require_projection(family.name, one.projection, family.projections)
     if not seeds:
         raise ValueError("Give at least one noise seed in `seeds`.")
-    latent = picture.latent
-    frame = family.frame((latent.shape[2] // family.patch, latent.shape[3] // family.patch))
+    latent, model = picture.latent, denoisers(pipe)[0]
+    grid = latent.shape[2] // family.patch, latent.shape[3] // family.patch
+    frame = family.frame(grid, token_pixels=family.token_pixels)
     recorded = []
-    for seed in pipe.progress_bar(seeds):
+    # A modular pipeline leaves its progress to its blocks.
+    for seed in pipe.progress_bar(seeds) if hasattr(pipe, "progress_bar") else seeds:
         recorders = [
             Recorder(one.concepts, one.projection, len(latent), frame, (0.0, 1.0), one.attend_to)
             for one in readings
         ]
         noise = seeded_noise(latent.shape[1:], seed).to(latent)
-        noised = latent + noise_level * (noise - latent)
-        inputs = family.inputs(pipe.transformer, noised, noise_level, guidance_scale, picture.prompt)
-        run_blocks(family, pipe.transformer, recorders, **inputs)
+        noised = family.noised(pipe, latent, noise, noise_level)
+        inputs = family.inputs(model, noised, noise_level, guidance_scale, picture.prompt)
+        run_blocks(family, model, recorders, **inputs)
         recorded.append([finished_maps(recorder) for recorder in recorders])
     return [join_steps(seeds_of_one) for seeds_of_one in zip(*recorded, strict=True)]
 
@@ -148,13 +154,13 @@ def run_blocks(family: Family, transformer: nn.Module, recorders: Sequence[Recor
             handle.remove()
 
 
-def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None) -> Tensor:
-    """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of 16."""
+def picture_batch(image: Picture | Sequence[Picture], size: tuple[int, int] | None, multiple: int) -> Tensor:
+    """One picture, or several of one size, as ``(B, 3, H, W)`` -1..1 with H and W rounded down to multiples of one."""
     several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
     pictures = [picture_tensor(one) for one in several]
     if len({picture.shape for picture in pictures}) != 1:
         raise ValueError("The pictures of one call must be of one size. Call `encode` for each of them.")
-    height, width = (max(TOKEN_PIXELS, side // TOKEN_PIXELS * TOKEN_PIXELS) for side in size or pictures[0].shape[1:3])
+    height, width = (max(multiple, side // multiple * multiple) for side in size or pictures[0].shape[1:3])
     batch = image_batch(torch.cat(pictures), len(pictures), (height, width))
     return 2 * rearrange(batch, "b h w c -> b c h w") - 1
 

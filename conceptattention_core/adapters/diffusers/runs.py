@@ -76,8 +76,8 @@ class RunFinder:
         scheduler = self._pipe.scheduler
         timesteps = getattr(scheduler, "timesteps", None)
         counts = hasattr(scheduler, "step_index") and getattr(scheduler, "num_inference_steps", None) is not None
-        if timesteps is None or not counts:
-            return True
+        if timesteps is None or not counts or getattr(self._pipe, "denoising_end", None) is not None:
+            return True  # which leaves the rest of its schedule to another pipeline
         position = step if step is not None else getattr(scheduler, "begin_index", None) or 0
         return position >= len(timesteps) - 1
 
@@ -89,6 +89,6 @@ class RunFinder:
             concepts=self._concepts,
             projection=self._projection,
             batch=evaluation.batch,
-            frame=self._family.frame(evaluation.grid, evaluation.times),
+            frame=self._family.frame(evaluation.grid, evaluation.times, evaluation.token_pixels),
             sigma_range=self._sigma_range,
         )

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from ...concepts import Concepts
 from ...record import Recorder
-from ...scores import ConceptPass
-from .families.base import Evaluation, Family, Seen, Start, named
-from .families.stream import all_heads, by_heads
+from .cross_hooks import CrossHooks
+from .families.base import Evaluation, Family, named
+from .families.cross import CrossFamily
+from .hooks import Hooks
+from .stream_hooks import StreamHooks
 
 
 class Tap:
@@ -46,7 +46,7 @@ class Tap:
         self._concepts = concepts
         self._choose = choose
         self._failed = failed
-        self._pass: Pass | None = None
+        self._pass: Hooks | None = None
         self._thread: int | None = None
         self._disturbed = False
         self._handles = [
@@ -70,7 +70,11 @@ class Tap:
         evaluation = self._family.evaluation(named(transformer, args, kwargs), self._pipe)
         recorder = self._choose(evaluation)
         if recorder is not None:
-            self._pass = Pass(self._family, self._transformer, self._concepts, recorder, evaluation)
+            rest = self._transformer, self._concepts, recorder, evaluation
+            if isinstance(self._family, CrossFamily):
+                self._pass = CrossHooks(self._family, *rest)
+            else:
+                self._pass = StreamHooks(self._family, *rest)
 
     def _end(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._thread != get_ident():
@@ -94,117 +98,3 @@ TWO_THREADS = (
     "Two threads call this pipeline at once. They share its scheduler, so that their pictures would disturb each "
     "other: give each thread a pipeline of its own, or let one wait for the other."
 )
-
-
-class Pass:
-    """One evaluation's hooks: they feed the concept pass and change nothing.
-
-    Modules are asked about concepts only while the transformer runs, so that offloading hooks have its weights in
-    place; a hooked one through its `forward`, which those hooks wrap as well, so that ours does not fire again.
-    """
-
-    def __init__(
-        self, family: Family, transformer: Any, concepts: Concepts, recorder: Recorder, evaluation: Evaluation
-    ) -> None:
-        self._family = family
-        self._transformer = transformer
-        self._named = concepts
-        self._recorder = recorder
-        self._evaluation = evaluation
-        self._seen: dict[str, list[Seen]] = {}
-        self._started: tuple[ConceptPass, Start] | None = None
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-        self._gate: Tensor | None = None
-        self._blocks = family.blocks(transformer)
-        self._handles: list[RemovableHandle] = []
-        for name, module in family.watched(transformer).items():
-            self._handles += self._watch(name, module)
-        for index, block in enumerate(self._blocks):
-            self._handles += self._hook_block(index, block)
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def publish(self) -> None:
-        """Hand the scores over, if every block was seen."""
-        seen = self._started[0].blocks if self._started is not None else ()
-        missing = sorted(set(range(len(self._blocks))) - set(seen))
-        if self._started is None or missing:
-            self._recorder.skip(
-                f"{self._family.block_name} {', '.join(map(str, missing))} did not run at any recorded step: a cache "
-                "(`enable_cache`), or another tool, skipped or replaced it. Turn that off while you record maps."
-            )
-        else:
-            concepts = self._started[0]
-            self._recorder.add(self._evaluation.sigma, seen, concepts.stacked_scores(), concepts.stacked_features())
-
-    def _watch(self, name: str, module: nn.Module) -> list[RemovableHandle]:
-        calls = self._seen[name] = []
-
-        def on_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            calls.append(Seen(args, kwargs))
-
-        def on_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            calls[-1] = Seen(args, kwargs, output)
-
-        return [
-            module.register_forward_pre_hook(on_call, with_kwargs=True),
-            module.register_forward_hook(on_output, with_kwargs=True),
-        ]
-
-    def _hook_block(self, index: int, block: Any) -> list[RemovableHandle]:
-        attention = self._family.attention(block)
-        fused = self._family.fused(attention)
-        heads_first = self._family.heads_first
-        heads, shared = self._family.heads(attention)
-
-        def on_keys(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            key = output.chunk(3, dim=-1)[1] if fused else output
-            self._keys = by_heads(key, shared)
-
-        def on_normalised(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            output = output.clone() if self._family.rotates_in_place else output
-            self._keys = output if heads_first else output.transpose(1, 2)
-
-        def on_values(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            value = output.chunk(3, dim=-1)[2] if fused else output
-            self._values = by_heads(value, shared)
-
-        def on_output(module: nn.Module, args: tuple[Any, ...]) -> None:
-            self._score(index, args[0], heads)
-
-        def on_gate(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            self._gate = output
-
-        gate = self._family.gate(attention)
-        # In the order in which they pass: normalised keys take the place of those before.
-        normalised = [] if attention.norm_k is None else [attention.norm_k.register_forward_hook(on_normalised)]
-        return [
-            (attention.to_qkv if fused else attention.to_k).register_forward_hook(on_keys),
-            *normalised,
-            (attention.to_qkv if fused else attention.to_v).register_forward_hook(on_values),
-            *([] if gate is None else [gate.register_forward_hook(on_gate)]),
-            attention.to_out[0].register_forward_pre_hook(on_output),
-        ]
-
-    @torch.no_grad()
-    def _score(self, index: int, output: Tensor, heads: int) -> None:
-        """output: ``(B, tokens, D)``, before the output projection. heads: of the queries."""
-        keys, values, self._keys, self._values = self._keys, self._values, None, None
-        if keys is None or values is None:
-            return
-        evaluation = self._evaluation
-        if self._started is None:
-            start = self._family.begin(self._transformer, self._named, self._seen, evaluation)
-            tokens = start.tokens.expand(evaluation.batch, -1, -1)
-            self._started = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to), start
-        concepts, start = self._started
-        keys, values = (all_heads(evaluation.take(part), heads) for part in (keys, values))
-        if self._gate is not None:  # a division of floats is as exact as the product was
-            opened, self._gate = self._gate.sigmoid(), None
-            output = output / opened.clamp_min(torch.finfo(opened.dtype).tiny)
-        concepts.attend(index, start.stream(index), start.rotate(keys), values)
-        concepts.score(index, evaluation.take(output))

@@ -7,7 +7,6 @@ from typing import Any
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 
-from ....scores import Projection
 from .anima import Anima
 from .aura_flow import AuraFlow
 from .base import Family
@@ -89,14 +88,3 @@ def require_family(model: ModelPatcher) -> Family:
             "Flux'."
         )
     return family
-
-
-def require_projection(family: Family, projection: Projection) -> None:
-    """Raises ValueError, saying why and what to choose, where a family has no such projection."""
-    if projection in family.projections:
-        return
-    choice = " or ".join(family.projections)
-    why = family.why_no_output or "it has none"
-    if projection == "gram":
-        why = "gram is for video models whose picture only reads the prompt"
-    raise ValueError(f"{family.name} has no projection '{projection}': {why}. Choose {choice} in `projection`.")

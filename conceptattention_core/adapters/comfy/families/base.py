@@ -65,8 +65,7 @@ class Family:
     measured: whether blocks and temperature were chosen on real weights; else maps choose their own blocks.
     frames: latents have a frame axis, ``(B, channels, 1, h, w)``, though they are pictures. video: its maps have one.
     pictures_of_a_frame: what its VAE decodes every latent frame but the first to. vae: how to load it, for errors.
-    block_name: what people call one of its blocks. why_no_output: of a family without a text stream, the end of
-    the sentence that says so.
+    block_name: what people call one of its blocks.
     """
 
     name: str
@@ -83,7 +82,6 @@ class Family:
     pictures_of_a_frame: int = 1
     block_name: str = "Block"
     vae: str = "the VAE that belongs to the model"
-    why_no_output: str = ""
 
     def owns(self, model: BaseModel, dit: Any) -> bool:
         """Whether this MODEL is one of the family."""

@@ -17,10 +17,6 @@ class CrossFamily(Family):
     projections = CROSS_PROJECTIONS
     default_blocks = (0, -1)
     stops_early = False
-    why_no_output = (
-        "its picture only reads the prompt, by cross attention, and writes nothing into it. So there is no stream of "
-        "text for concepts to travel in, and no attention output of a concept to compare"
-    )
 
     def places(self, dit: Any) -> frozenset[Place]:
         """Every text attention of the model."""

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import nn
 
+from .anima import Anima
+from .aura_flow import AuraFlow
 from .base import Family
 from .chroma import Chroma
 from .cogvideo import CogVideoX
+from .cosmos import CosmosPredict2, CosmosPredict2Video
 from .flux import Flux1
 from .flux2 import Flux2
+from .hidream import HiDream
+from .hunyuan import HunyuanVideo, HunyuanVideo15
+from .hunyuan_image import HunyuanImage
+from .joy_image import JoyImage
 from .krea2 import Krea2
+from .ltx import LTXVideo
+from .ltx2 import LTX2
 from .lumina2 import Lumina2
 from .placed import LongCat, Ovis
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
+from .unet import SDXL, StableDiffusion1
+from .wan import Wan
 from .zimage import ZImage
 
 FAMILIES: tuple[Family, ...] = (
@@ -30,13 +42,32 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     LongCat(),
     Ovis(),
+    AuraFlow(),
+    HiDream(),
+    HunyuanImage(),
+    JoyImage(),
+    SDXL(),
+    StableDiffusion1(),
+    Anima(),
     CogVideoX(),
+    Wan(),
+    HunyuanVideo(),
+    HunyuanVideo15(),
+    LTXVideo(),
+    LTX2(),
+    CosmosPredict2(),
+    CosmosPredict2Video(),
 )
 
 
-def find_family(transformer: nn.Module) -> Family | None:
-    """The family that a transformer belongs to, if the library knows it."""
-    return next((family for family in FAMILIES if family.owns(transformer)), None)
+def find_family(transformer: nn.Module, pipelines: Collection[str] = ()) -> Family | None:
+    """The family that a transformer belongs to, if the library knows it.
+
+    pipelines: the classes of the pipeline around it, as some families share a transformer or are not all that it does.
+    """
+    owning = [family for family in FAMILIES if family.owns(transformer)]
+    listed = [family for family in owning if any(name in family.pipelines for name in pipelines)]
+    return next(iter([*listed, *(family for family in owning if not family.only_listed)]), None)
 
 
 def family_of_pipeline(name: str) -> Family:
@@ -47,11 +78,26 @@ def family_of_pipeline(name: str) -> Family:
     return family
 
 
+def denoisers(pipe: Any) -> tuple[Any, ...]:
+    """The models that take noise away in a pipeline: Wan 2.2 has one for its first steps and one for its last."""
+    found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2", "unet"))
+    return tuple(one for one in found if one is not None)
+
+
 def require_family(pipe: Any) -> Family:
     """The family of a pipeline. Raises ValueError for other pipelines, and for transformers that cannot be read."""
-    transformer = getattr(pipe, "transformer", None)
-    if transformer is None:
+    transformers = denoisers(pipe)
+    if not transformers:
         raise ValueError(unknown(type(pipe).__name__))
+    (family, *_) = (readable(one, [kind.__name__ for kind in type(pipe).__mro__]) for one in transformers)
+    return family
+
+
+def readable(transformer: nn.Module, pipelines: Sequence[str]) -> Family:
+    """The family of a transformer whose parts show themselves. Raises ValueError for others.
+
+    pipelines: the class of the pipeline around it, and those that it is derived from.
+    """
     if hasattr(transformer, "_orig_mod") or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
     ):
@@ -60,9 +106,9 @@ def require_family(pipe: Any) -> Family:
             "from. Use the uncompiled one: `pipe.transformer = pipe.transformer._orig_mod` undoes torch.compile; "
             "after `.compile()` or `compile_repeated_blocks()`, load the pipeline again."
         )
-    family = find_family(transformer)
+    family = find_family(transformer, pipelines)
     if family is None:
-        raise ValueError(unknown(type(pipe).__name__, type(transformer).__name__))
+        raise ValueError(unknown(pipelines[0], type(transformer).__name__))
     for block in family.blocks(transformer):
         if None in family.parts(block):
             kind = type(transformer).__name__

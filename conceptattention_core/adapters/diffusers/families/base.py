@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ....concepts import Caption, Concepts
 from ....maps import LAST_TEN, TOKEN_PIXELS
 from ....record import Frame
+from ....scores import PROJECTIONS, Projection
 from ....stream import TextBlock
 
 
@@ -25,7 +26,7 @@ class Evaluation:
     ``(frames, h, w)``. times: of a video, where its decoded pictures lie on the axis of frames (see `times.py`).
     rows: those of the call's batch that belong to the prompt, where the negative prompt shares it.
     start: where the picture's own tokens begin in the sequence that a block's `to_k` sees. starts: the same for each of
-    the `batch` pictures, where they differ.
+    the `batch` pictures, where they differ. token_pixels: side of a token in pixels.
     """
 
     sigma: float
@@ -35,6 +36,7 @@ class Evaluation:
     start: int = 0
     starts: tuple[int, ...] = ()
     times: tuple[float, ...] = ()
+    token_pixels: int = TOKEN_PIXELS
 
     @property
     def image(self) -> slice:
@@ -80,9 +82,10 @@ class Family:
     weights; else maps choose their own blocks. block_name: what people call a block.
     max_sequence_length: tokens that its pipelines pad a prompt to unless told otherwise.
     captions: it needs a concept's caption, for its place or its text path, not only one vector.
-    heads_first: `norm_k` sees ``(B, H, N, d)``, not ``(B, N, H, d)``. rotates_in_place: what `norm_k` gives out is
-    rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
-    patch: latent cells per token, each way, of what `latent` makes.
+    heads_first: `key_norm` sees ``(B, H, N, d)``, not ``(B, N, H, d)`` or ``(B, N, H*d)``. rotates_in_place: what it
+    gives out is rotated where it stands. video: it makes videos. input_layer: what the picture enters by.
+    projections: the spaces in which it can compare. only_listed: no other pipeline around this model is read.
+    patch, token_pixels: latent cells and pixels per token, each way, of what `latent` makes.
     prompt_argument: the forward's name for the prompt's tokens.
     steps, cfg: what a picture is made with unless told otherwise; a cfg of 1 is none.
     """
@@ -99,8 +102,11 @@ class Family:
     heads_first: bool = False
     rotates_in_place: bool = False
     video: bool = False
+    only_listed: bool = False
+    projections: Collection[Projection] = PROJECTIONS
     input_layer: str = "x_embedder"
     patch: int = 2
+    token_pixels: int = TOKEN_PIXELS
     prompt_argument: str = "encoder_hidden_states"
     steps: int = 28
     cfg: float = 1.0
@@ -130,6 +136,22 @@ class Family:
         """How many heads the queries have, and the keys, which several query heads may share."""
         return attention.heads, attention.heads
 
+    def keys_from(self, attention: Any) -> nn.Module:
+        """What makes the picture's keys, or query, key and value in one."""
+        return attention.to_qkv if self.fused(attention) else attention.to_k
+
+    def values_from(self, attention: Any) -> nn.Module:
+        """What makes the picture's values, or query, key and value in one."""
+        return attention.to_qkv if self.fused(attention) else attention.to_v
+
+    def key_norm(self, attention: Any) -> nn.Module | None:
+        """What normalises the picture's keys, if anything does: all heads' channels at once, or each head's own."""
+        return attention.norm_k
+
+    def output_layer(self, attention: Any) -> nn.Module:
+        """The picture's output projection, in front of which the attention outputs are read."""
+        return attention.to_out[0]
+
     def gate(self, attention: Any) -> nn.Module | None:
         """What makes the output gate, in front of its sigmoid, where `to_out` sees the output behind one."""
         return None
@@ -153,12 +175,22 @@ class Family:
         raise NotImplementedError
 
     def prompt(self, pipe: Any, text: str, count: int, max_sequence_length: int) -> dict[str, Any]:
-        """The transformer's arguments that say the prompt, for `count` pictures; a pooled text is zero."""
-        raise NotImplementedError
+        """The transformer's arguments that say the prompt, for `count` pictures; a pooled text is zero.
+
+        Raises ValueError where the family makes videos.
+        """
+        raise ValueError(
+            f"{self.name} makes videos, and `encode` looks at pictures. Record a video while the pipeline makes it: "
+            "`with ConceptAttention(pipe, ...)`."
+        )
 
     def latent(self, vae: Any, pixels: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -1..1 -> the picture as the model sees it, ``(B, channels, h, w)``: the VAE's mean."""
         return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+
+    def noised(self, pipe: Any, latent: Tensor, noise: Tensor, noise_level: float) -> Tensor:
+        """A latent as the model sees it at a noise level, 0..1: of a flow model the way from one to the other."""
+        return latent + noise_level * (noise - latent)
 
     def inputs(
         self, transformer: Any, noised: Tensor, noise_level: float, guidance: float, told: dict[str, Any]
@@ -189,12 +221,14 @@ class Family:
         """A pipeline call's arguments for distilled guidance, and real guidance against an empty prompt (1: none)."""
         return {"guidance_scale": cfg}
 
-    def frame(self, grid: tuple[int, ...], times: tuple[float, ...] = ()) -> Frame:
-        """What maps of this grid are like. grid, times: as an `Evaluation` says them."""
-        size = (TOKEN_PIXELS * grid[-2], TOKEN_PIXELS * grid[-1])
+    def frame(
+        self, grid: tuple[int, ...], times: tuple[float, ...] = (), token_pixels: int = TOKEN_PIXELS
+    ) -> Frame:
+        """What maps of this grid are like; all as an `Evaluation` says it."""
         return Frame(
             grid=grid,
-            image_size=size,
+            image_size=(token_pixels * grid[-2], token_pixels * grid[-1]),
+            token_pixels=token_pixels,
             family=self.name,
             default_blocks=self.default_blocks,
             temperature=self.temperature,

@@ -88,12 +88,6 @@ class CogVideoX(Family):
         )
         return own_rows(rows[0], own)
 
-    def prompt(self, pipe: Any, text: str, count: int, max_sequence_length: int) -> dict[str, Any]:
-        raise ValueError(
-            "CogVideoX makes videos, and `encode` looks at pictures. Record a video while the pipeline makes it: "
-            "`with ConceptAttention(pipe, ...)`."
-        )
-
 
 def guided(given: dict[str, Any], pipe: Any) -> bool:
     """Whether a call's batch holds the negative prompt, too, beside the same videos.

@@ -14,6 +14,9 @@ from ..pieces import own_rows, t5_pieces
 from .base import Evaluation, Family, Seen, Start, no_text_encoder
 from .stream import halves, text_stream, unmoved
 
+CLIP_LENGTH = 77
+"""Pieces that a CLIP reads, its start and its end included."""
+
 
 class StableDiffusion3(Family):
     name = "Stable Diffusion 3"
@@ -97,10 +100,10 @@ class StableDiffusion3(Family):
 
 
 def clip_pieces(pipe: Any, name: str) -> tuple[int, ...]:
-    """Positions of a concept's own pieces by CLIP-L, which reads 77 with the start and the end."""
+    """Positions of a concept's own pieces by CLIP-L."""
 
     def tokenize(text: str) -> list[int]:
-        return pipe.tokenizer(text, truncation=True, max_length=pipe.tokenizer_max_length).input_ids
+        return pipe.tokenizer(text, truncation=True, max_length=CLIP_LENGTH).input_ids
 
     return template_pieces(tokenize, name)
 

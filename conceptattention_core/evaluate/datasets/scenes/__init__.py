@@ -15,7 +15,7 @@ WORDS = Lexicon(NOUNS, ("sky", "grass", "sand", "sea", "sun", "tree", "house", "
 def open_scenes(count: int, size: int, first: int = 1000) -> Dataset:
     """`count` held-out scenes of `size` pixels. Things that are drawn but named nowhere are unlabelled.
 
-    first: offset into the held-out seeds; 1000 is where `tools/benchmarks/quality.py` begins, too.
+    first: offset into the held-out seeds; 1000 is where `tools/benchmarks/quality` begins, too.
     """
     from ...metrics import UNLABELLED
 
