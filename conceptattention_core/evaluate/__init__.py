@@ -4,7 +4,9 @@
 
 Data flows one way; read the files in this order::
 
-    datasets/ -> protocol -> method -> runner -> metrics -> results -> report, plots
+    datasets/ -> words -> protocol -> method -> runner -> judge -> metrics -> results -> report, plots, sheet
 
 `cli.py` puts them together, `shards.py` spreads the pictures over processes, `baselines/` has other models' rows.
+`ablate.py` and `verdict.py` are the study, `stages.py` and `stage_report.py` the stages: both are only more methods,
+and what is said of their rows.
 """

@@ -5,7 +5,8 @@ and of the paper's baselines from the same forward, are compared with the label 
 
   report.md, report.json   accuracy, true mIoU, paper_miou and mAP, beside the paper's published figures
   pictures-*.jsonl         each picture's counts: a killed run goes on where it was when it is started again
-  *.png                    plots, with --ablate blocks or --ablate noise
+  *.png                    two charts for each question of --ablate or --study, and every block's maps of one picture
+  stages.md                with --stages: what may be changed in the reading of maps, and a verdict for each
 
 Examples, one for each data set:
 
@@ -21,6 +22,8 @@ Examples, one for each data set:
 
   your own pictures: images/*.jpg, labels/*.png (pixel = label number) and names.txt ("1 cat"):
     python -m conceptattention_core.evaluate folder --data my_pictures --model FOLDER_OR_HUB_NAME
+
+`python -m conceptattention_core evaluate` is the same command.
 
 Several GPUs or machines share the pictures (machines need a folder for --out that all of them see):
     accelerate launch --num_processes 4 -m conceptattention_core.evaluate voc --data ...

@@ -78,7 +78,7 @@ def add_options(command: argparse.ArgumentParser, preset: Protocol, binary_possi
         help="of the weights (default: bfloat16; float32 on the CPU and for the demo)",
     )
     run.add_argument("--offload", action="store_true", help="keep only the part that works on the GPU")
-    run.add_argument("--out", type=Path, help="folder for the results (default: output/evaluate/DATA-MODEL)")
+    run.add_argument("--out", type=Path, help="for the results (default: output/evaluate/DATA-MODEL[-study][-stages])")
     run.add_argument(
         "--ablate",
         nargs="+",

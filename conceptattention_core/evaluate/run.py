@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, protocol: Protocol, base: Method, size: int
         }
         if baselines:
             settings["baselines"] = [baseline.describe() for baseline in baselines]
-        folder = options.out or default_folder(dataset.name, model_name(options))
+        folder = options.out or default_folder(dataset.name, options)
         results = ResultFolder(folder, settings)
         lexicon = dataset.words() if stages else None
         evaluator = Evaluator(host, methods, protocol, Settings(size, seeds, options.guidance), lexicon)
@@ -165,11 +165,12 @@ def load_host(options: argparse.Namespace, device: str) -> Host:
         if not (options.comfyui / "comfy").is_dir():
             raise ValueError(f"--comfyui {options.comfyui} is no ComfyUI: it has no comfy folder.")
         sys.path.insert(0, str(options.comfyui))  # before this repository, whose `nodes` is another one
-    elif not any((Path(folder) / "comfy").is_dir() for folder in sys.path):
-        raise ValueError("This needs ComfyUI, which cannot be imported here: say where it is with --comfyui.")
     from ..adapters.comfy.device import choose_device
 
-    choose_device()
+    try:
+        choose_device()
+    except ModuleNotFoundError as error:
+        raise ValueError(f"This needs ComfyUI ({error}): say where it is with --comfyui.") from error
     from ..adapters.comfy.evaluate import load_demo, load_files
 
     if not files.names_a_model:
@@ -198,7 +199,8 @@ def model_name(options: argparse.Namespace) -> str:
     return str(file) if file else options.model
 
 
-def default_folder(dataset: str, model: str) -> Path:
-    """``output/evaluate/DATA-MODEL``, the model by the last part of its name."""
-    last = re.sub(r"[^\w.-]+", "-", Path(model).name) or "model"
-    return Path("output") / "evaluate" / f"{dataset}-{last}"
+def default_folder(dataset: str, options: argparse.Namespace) -> Path:
+    """``output/evaluate/DATA-MODEL``, the model by the last part of its name; a study and stages have their own."""
+    last = re.sub(r"[^\w.-]+", "-", Path(model_name(options)).name) or "model"
+    kind = "-study" * options.study + "-stages" * (options.stages is not None)
+    return Path("output") / "evaluate" / f"{dataset}-{last}{kind}"

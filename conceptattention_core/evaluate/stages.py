@@ -52,8 +52,17 @@ def noise_levels(base: Method, depth: int) -> Stage:
         if level != base.noise_level
     ]
     changes += [Change(f"{name} instead of the family's", base, one) for name, one in ranges.items()]
-    changes += [Change("auto without prototypes instead of paper", paper, bare), Change("prototypes", bare, auto)]
+    changes += reading_changes(paper, bare, auto)
     return Stage(1, "Noise levels, blocks and readings", methods, tuple(changes))
+
+
+def reading_changes(paper: Method, bare: Method, auto: Method) -> list[Change]:
+    """Reading auto in its two parts, and as a whole."""
+    return [
+        Change("auto without prototypes instead of paper", paper, bare),
+        Change("prototypes on top of that", bare, auto),
+        Change("auto instead of paper", paper, auto),
+    ]
 
 
 def _counts(depth: int) -> list[int]:
@@ -66,8 +75,7 @@ def two_words(base: Method, depth: int) -> Stage:
     paper, bare, auto = (replace(one, words="pair") for one in readings(base))
     bank = replace(auto, weights="bank")
     changes = (
-        Change("auto without prototypes instead of paper", paper, bare),
-        Change("prototypes", bare, auto),
+        *reading_changes(paper, bare, auto),
         Change("blocks weighed by a bank of words instead of the two", auto, bank),
     )
     return Stage(2, 'Lists of two: an object and "background"', (paper, bare, auto, bank), changes)
@@ -84,8 +92,7 @@ def absent_words(base: Method, depth: int) -> Stage:
     first = [replace(one, pooling="first" if base.pooling == "mean" else "mean") for one in (paper, auto)]
     pooling = f"{first[0].pooling} pooling instead of {base.pooling}"
     changes = (
-        Change("auto without prototypes instead of paper", paper, bare),
-        Change("prototypes", bare, auto),
+        *reading_changes(paper, bare, auto),
         Change(f"{pooling}, paper", paper, first[0]),
         Change(f"{pooling}, auto", auto, first[1]),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +34,6 @@ class Host:
         return Concepts((name,), 0, torch.zeros(1, 1, 2))
 
     def read(self, image: np.ndarray, look: Look, readings: Sequence[Reading]) -> list[ConceptAttentionMaps]:
-        gc.collect()
         self.held.append(sum(one() is not None for one in self.given))
         made = []
         for one in readings:

@@ -108,7 +108,7 @@ def test_every_change_can_be_judged(depth: int, base: Method, tmp_path: Path) ->
     text = write_stages(tmp_path, "noise", family, stages, rows, Cost(0.1, 0.002)).read_text(encoding="utf-8")
     verdicts = dict(line.split(". ", 1) for line in text.split("\n\n")[1].splitlines())
     assert list(verdicts) == [str(number) for number in range(1, 9)]
-    assert verdicts["1"] == "Noise levels, blocks and readings: **Verdict: keep** prototypes."
+    assert verdicts["1"].endswith("readings: **Verdict: keep** prototypes on top of that; auto instead of paper.")
     assert verdicts["7"].endswith("**Verdict: keep** auto instead of paper, both at x 1.")
     assert "do not keep" in verdicts["2"] and "do not keep" in verdicts["4"] and "do not keep" in verdicts["5"]
     assert "x 1.0200" in text and "**Verdict: keep** recording" in verdicts["8"]

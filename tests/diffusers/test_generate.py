@@ -256,7 +256,7 @@ def test_every_pipeline_that_is_said_to_be_supported_exists() -> None:
     supported = ConceptAttention.supported()
     assert set(KINDS) <= set(supported["FLUX.1"])
     for name in (name for names in supported.values() for name in names):
-        assert issubclass(getattr(diffusers, name), diffusers.DiffusionPipeline)
+        assert issubclass(getattr(diffusers, name), diffusers.DiffusionPipeline | diffusers.ModularPipeline)
 
 
 def test_clear_errors(make_pipe: Any) -> None:

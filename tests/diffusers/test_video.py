@@ -169,6 +169,26 @@ def test_what_wan_has_read_of_a_picture_is_not_the_prompts() -> None:
     assert (found[0][1] - found[1][1]).abs().max() > 1e-2 * found[0][1].std()
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "settings"),
+    [
+        ("WanImageToVideoPipeline", {"seen": True}, {"image": PHOTO, "num_frames": 1, "max_sequence_length": 512}),
+        ("LTX2Pipeline", {"newer": True}, SHORT),
+        ("HunyuanVideoPipeline", {}, {"num_frames": 1}),
+    ],
+)
+def test_a_block_that_runs_once_more_changes_nothing(kind: str, sizes: Any, settings: Any) -> None:
+    pipe = make(kind, **sizes)
+    expected = record(pipe, **settings).raw.scores
+    block = getattr(pipe.transformer, "blocks", None) or pipe.transformer.transformer_blocks
+
+    def again(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        module.forward(*(2 * one for one in args[:1]), *args[1:], **kwargs)
+
+    block[1].register_forward_hook(again, with_kwargs=True)
+    assert torch.equal(record(pipe, **settings).raw.scores, expected)
+
+
 def test_a_cross_attention_model_has_no_output() -> None:
     with pytest.raises(ValueError, match=r"Wan has no projection 'output'.*Choose cross_attention or value or gram"):
         ConceptAttention(make("WanPipeline"), CONCEPTS)

@@ -1,4 +1,4 @@
-"""Film the explorer in ComfyUI's real front end, for the README: look, choose, move the threshold, paint.
+"""Film the explorer in ComfyUI's real front end, for the README: look, choose, move the threshold, paint, select.
 
     .venv/bin/python -m tools.workflows.film --comfyui .comfyui/ComfyUI
 """
@@ -40,7 +40,7 @@ class Camera:
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         """A place in parts of the picture, which is square and fitted into the canvas."""
-        box = self.root.locator("canvas").bounding_box()
+        box = self.root.locator(".stage canvas").bounding_box()
         assert box is not None
         side = min(box["width"], box["height"])
         return box["x"] + (box["width"] - side) / 2 + x * side, box["y"] + (box["height"] - side) / 2 + y * side
@@ -79,6 +79,10 @@ def film(page: Page) -> Camera:
     camera.take(LOOK)
     control("button[title='Take back the last stroke or point']").click()
     camera.take(LOOK)
+    control("button:text-is('Select +')").click()
+    camera.take(MOVE)
+    mouse.click(*camera.point(0.4, 0.87))
+    camera.take(2 * LOOK, 1500)
     return camera
 
 

@@ -37,7 +37,7 @@ class CrossHooks(Hooks):
             asking, ending = family.asking(attention), attention.to_out[0]
             self._handles.append(asking.register_forward_hook(partial(self._on_queries, place, attention)))
             self._handles.append(ending.register_forward_pre_hook(partial(self._on_output, place, attention)))
-            if recorder.projection != "cross_attention":
+            if recorder.projection != "cross_attention":  # which does not ask for outputs
                 for name, module in family.read_again(attention).items():
                     self._handles.append(module.register_forward_hook(partial(self._on_prompt, name)))
 
@@ -67,7 +67,7 @@ class CrossHooks(Hooks):
     @torch.no_grad()
     def _on_output(self, place: Place, attention: Any, module: nn.Module, args: tuple[Any, ...]) -> None:
         parts, self._again = self._again, {}
-        if "keys" not in parts:
+        if len(parts) < len(("queries", "keys", "values")):
             self._passing.score(place, self._own(args[0]))
             return
         values = parts["values"][..., -parts["keys"].shape[-1] :]  # one fused layer gives out keys and values

@@ -89,6 +89,8 @@ class StreamHooks(Hooks):
             tokens = start.tokens.expand(evaluation.batch, -1, -1)
             self._started = ConceptPass(tokens, self._recorder.projection, self._recorder.attend_to), start
         concepts, start = self._started
+        if index in concepts.blocks:  # a block that runs once more is another tool's doing
+            return
         keys, values = (all_heads(evaluation.take(part), heads) for part in (keys, values))
         if self._gate is not None:  # a division of floats is as exact as the product was
             opened, self._gate = self._gate.sigmoid(), None
