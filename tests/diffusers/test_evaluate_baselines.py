@@ -103,10 +103,12 @@ def looked_at(folder: Path, pixels: Tensor) -> tuple[Tensor, list[Tensor], Tenso
     texts = AutoTokenizer.from_pretrained(folder)([f"a photo of a {name}" for name in NAMES], return_tensors="pt")
     texts.pop("token_type_ids", None)
     tokens: list[Tensor] = []
-    norm = model.vision_model.encoder.layers[-1].layer_norm1
-    norm.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
-    seen = model(**texts, pixel_values=pixels, output_attentions=True)
-    return seen.logits_per_image[0], list(seen.vision_model_output.attentions), tokens[0]
+    attentions: list[Tensor] = []
+    layers = model.vision_model.encoder.layers
+    layers[-1].layer_norm1.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
+    for layer in layers:
+        layer.self_attn.register_forward_hook(lambda _module, _inputs, output: attentions.append(output[1]))
+    return model(**texts, pixel_values=pixels).logits_per_image[0], attentions, tokens[0]
 
 
 def test_gradcam_weights_the_heads_with_their_gradient(clip_folder: Path, picture: np.ndarray) -> None:
@@ -130,7 +132,7 @@ def test_gradcam_weights_the_features_with_their_gradient(clip_folder: Path, pic
         expected = (tokens[0, 1:] @ gradient[0, 1:].mean(dim=0)).detach()
         assert expected.std() > 1e-4 and expected.min() < 0
         torch.testing.assert_close(one.flatten(), expected, rtol=1e-4, atol=1e-5)
-    assert not any(module._forward_hooks for module in clip._model.modules() if isinstance(module, torch.nn.LayerNorm))
+    assert not any(module._forward_hooks for module in clip._model.modules())
 
 
 def test_relevance_gathers_through_the_layers(clip_folder: Path, picture: np.ndarray) -> None:

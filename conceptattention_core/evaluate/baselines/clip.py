@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Clip:
     def __init__(self, name: str, device: str) -> None:
         """name: folder or hub name. Raises OSError or ValueError where there are no such weights."""
         self._model: Any = load_weights(CLIPModel, name, device)
+        self._layers: Any = self._model.vision_model.encoder.layers
         self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
         self._mean_std = normalization(name)
         self._device = device
@@ -44,13 +46,10 @@ class Clip:
             seen = features(rearrange(tokens[:, 1:], "b (h w) d -> b d h w", h=self.grid))
             return torch.cat([tokens[:, :1], rearrange(seen, "b d h w -> b (h w) d")], dim=1)
 
-        handle = self._model.vision_model.encoder.layers[-1].layer_norm1.register_forward_hook(lead_through)
-        try:
+        with self._layers[-1].layer_norm1.register_forward_hook(lead_through):
             method = LayerGradCam(lambda shown: self._look(shown, text)[0], features)
             # one name at a time: all at once would take a large CLIP's memory ten times
             found: list[Any] = [method.attribute(pixels, target=index) for index in range(len(names))]
-        finally:
-            handle.remove()
         return torch.cat(found)[:, 0].detach().cpu()
 
     def attention_gradcam(self, image: np.ndarray, names: Sequence[str]) -> Tensor:
@@ -76,11 +75,16 @@ class Clip:
         reached = patches(rollout([attention[0] for attention in attentions]), self.grid)
         return reached.cpu().expand(len(names), -1, -1)
 
-    def _look(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _look(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """``(B, 3, side, side)``, ``(C, D)`` -> CLIP's own logits ``(B, C)`` and attentions ``(B, heads, T, T)``."""
-        seen = self._model.vision_model(pixels, output_attentions=True)
+        attentions: list[Tensor] = []
+        with ExitStack() as stack:  # not by output_attentions: the vision model of transformers 5.0 does not know it
+            for layer in self._layers:
+                keep = layer.self_attn.register_forward_hook(lambda _layer, _inputs, made: attentions.append(made[1]))
+                stack.enter_context(keep)
+            seen = self._model.vision_model(pixels)
         picture = torch.nn.functional.normalize(self._model.visual_projection(seen.pooler_output), dim=-1)
-        return self._model.logit_scale.exp() * picture @ text.T, seen.attentions
+        return self._model.logit_scale.exp() * picture @ text.T, attentions
 
     @torch.no_grad()
     def _embed(self, names: Sequence[str]) -> Tensor:
