@@ -10,6 +10,8 @@ TITLE = 30
 """Height of a node's title bar, which the front end draws above the node's position."""
 HEAD = 60
 """Height of a group's title."""
+BADGE = 24
+"""Height of the pack's name, which the front end draws above the title bar of each of its nodes."""
 
 BUILD = """async ({items}) => {
     app.graph.clear();
@@ -39,7 +41,7 @@ BUILD = """async ({items}) => {
     window.planned = nodes;
 }"""
 
-ARRANGE = """({items, rows, gap, title, head}) => {
+ARRANGE = """({items, rows, gap, title, head, badge}) => {
     const nodes = window.planned;
     for (const item of items) {
         const node = nodes[item.name], least = node.computeSize();
@@ -53,7 +55,8 @@ ARRANGE = """({items, rows, gap, title, head}) => {
             const left = x;
             for (const column of columns) {
                 let y = top + head + title, width = 0;
-                for (const key of column) {
+                for (const [at, key] of column.entries()) {
+                    if (at && nodes[key].type.startsWith('ConceptAttention')) y += Math.max(0, badge - gap / 2);
                     nodes[key].pos = [x, y];
                     y += nodes[key].size[1] + title + gap / 2;
                     width = Math.max(width, nodes[key].size[0]);
@@ -81,4 +84,5 @@ def build(page: Page, wanted: Plan) -> None:
     items = [vars(item) for item in wanted.items]
     page.evaluate(BUILD, {"items": items})
     page.wait_for_timeout(1500)  # texts and previews tell how much room they want once they have been drawn
-    page.evaluate(ARRANGE, {"items": items, "rows": wanted.rows, "gap": wanted.gap, "title": TITLE, "head": HEAD})
+    heights = {"title": TITLE, "head": HEAD, "badge": BADGE}
+    page.evaluate(ARRANGE, {"items": items, "rows": wanted.rows, "gap": wanted.gap, **heights})

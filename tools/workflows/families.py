@@ -19,6 +19,12 @@ The usual files, steps and guidance. Missing files are offered for download when
 Write what to look for in **Apply Concept Attention**, look at it in the **Concept Explorer**, and use its mask like any
 other."""
 
+SHORT_NOTE = """## On {name}
+
+Missing files are offered for download. Write what to look for in **Apply Concept Attention**, look at it in the
+**Concept Explorer**, and use its mask like any other."""
+"""Where a picture takes the room."""
+
 
 def loaders(setup: Setup) -> tuple[list[Item], dict[str, Any]]:
     """The nodes that load a family, and the sockets of its model, clip and vae."""
@@ -159,6 +165,7 @@ def family(name: str) -> Plan:
             Item("video", "CreateVideo", video, "Every picture's concepts", (270, 0)),
             Item("save", "SaveVideo", saved, size=(270, 0)),
         ]
+    words = SHORT_NOTE if setup.encoder else NOTE
     note = (290, 105) if setup.encoder else (270, 150 if setup.second else 200)
     read = {"maps": (applied[-1].name, 1), "samples": ("sampler", 0), "image": ("decode", 0)}
     items = [
@@ -171,7 +178,7 @@ def family(name: str) -> Plan:
         *decoded,
         *films,
         Item("explorer", "ConceptAttentionExplorer", read, size=(450, 480 if setup.fps and not setup.second else 700)),
-        Item("note", "MarkdownNote", {"": NOTE.format(name=name)}, "What this is", note),
+        Item("note", "MarkdownNote", {"": words.format(name=name)}, "What this is", note),
     ]
     return Plan(items, [columns(setup, load, texts, applied, more, conditions, order, films)])
 

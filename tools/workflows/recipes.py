@@ -94,7 +94,6 @@ RECORD = {"maps": ("apply", 1), "samples": ("sampler", 0)}
 
 def mask(concept: str, record: dict[str, Any] = RECORD, **changes: Any) -> list[Item]:
     """The mask of a concept, which shows itself over the picture: there is room for that."""
-    # All of them: the front end hands a new node the values that an earlier one of the same number had.
     recipe = {"method": "argmax", "grow": 32, "blur": 16, "fill_holes": True, "keep": "largest"}
     inputs = {**record, "image": ("picture", 0), "concept": concept, **recipe, **changes}
     return [Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (WIDE, 720))]

@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tools.server.comfy_server import Graph, Node, Server
-from tools.server.front_end import export, find_browser, fit_view, open_front_end, wait_for_start
+from tools.server.front_end import export, find_browser, fit_view, open_front_end
 from tools.workflows.build import build
 from tools.workflows.families import FAMILIES, family
 from tools.workflows.plan import Plan
@@ -139,8 +139,9 @@ def main() -> None:
     plans = RECIPES | {FLUX: flux, DEMO: demo} | {name: partial(family, of) for name, of in FAMILIES.items()}
     with tempfile.TemporaryDirectory() as folder, Server(options.comfyui.resolve(), Path(folder)) as server:
         graphs, saved = {}, {}
-        with open_front_end(server.url, browser, 2300, 1600) as page:
-            for name in names:
+        for name in names:
+            # One for each: it hands a new node what an earlier one of its number had, values and what it has shown.
+            with open_front_end(server.url, browser, 2300, 1600) as page:
                 graphs[name] = save(page, name, plans[name]())
                 if name == FLUX or name in FAMILIES:
                     # The models are not on this machine, which the front end would show in red.
@@ -154,14 +155,14 @@ def main() -> None:
                     run(page)
                     page.wait_for_timeout(3000)
                     save_picture(IMAGES / "workflow.png", screenshot(page))
-                    page.reload()  # it keeps what nodes have shown, by their numbers, and makes room in new ones
-                    wait_for_start(page)
-                    build(page, demo(save=True))
-                    nodes = export(page)["output"]
-                    saved = {number: nodes[number] for number in sorted(nodes, key=int)}
-                    write("api/demo.json", saved)
                 else:
                     write(f"api/{name}.json", graphs[name])
+        if DEMO in names:
+            with open_front_end(server.url, browser, 2300, 1600) as page:
+                build(page, demo(save=True))
+                nodes = export(page)["output"]
+                saved = {number: nodes[number] for number in sorted(nodes, key=int)}
+                write("api/demo.json", saved)
         strips = {}
         for name in names:
             if name != FLUX and name not in FAMILIES:
