@@ -28,6 +28,19 @@ LOADERS = {
 
 MISSING = "() => app.graph.nodes.map((node) => node.type).filter((type) => !LiteGraph.registered_node_types[type])"
 
+CROWDED = """() => {
+    const boxes = app.graph.nodes.map((node) => [node.title, ...node.pos, node.pos[0] + node.size[0],
+        node.pos[1] + node.size[1]]);
+    const groups = app.graph.groups.map(({pos, size}) => [...pos, pos[0] + size[0], pos[1] + size[1]]);
+    return boxes.filter((one) => {
+        const [title, left, top, right, bottom] = one;
+        const on = (other) => left < other[3] && other[1] < right && top - 30 < other[4] && other[2] - 30 < bottom;
+        const inside = (group) => group[0] <= left && group[1] <= top - 30 && right <= group[2] && bottom <= group[3];
+        return !groups.some(inside) || boxes.some((other) => other !== one && on(other));
+    }).map(([title, left, top, right, bottom]) => [title, right - left, bottom - top]);
+}"""
+"""The nodes that lie on another one or outside of their group, with their sizes; 30: a title bar."""
+
 
 def test_the_template_browser_lists_every_workflow(front_end: Any) -> None:
     assert sorted(front_end.server.json("/workflow_templates")[PACK]) == NAMES
@@ -48,6 +61,7 @@ def test_a_workflow_runs_as_it_is(front_end: Any, name: str) -> None:
     front_end.page.wait_for_timeout(600)
     front_end.screenshot(name)
     assert shown, "nothing to look at"
+    assert front_end.page.evaluate(CROWDED) == [], "a node has grown with what it shows"
     assert not [title for title, (_, _, colors) in shown.items() if colors == 1], "pictures of one flat colour"
 
 

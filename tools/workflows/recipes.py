@@ -96,7 +96,7 @@ def mask(concept: str, record: dict[str, Any] = RECORD, **changes: Any) -> list[
     """The mask of a concept, which shows itself over the picture: there is room for that."""
     recipe = {"method": "argmax", "grow": 32, "blur": 16, "fill_holes": True, "keep": "largest"}
     inputs = {**record, "image": ("picture", 0), "concept": concept, **recipe, **changes}
-    return [Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (WIDE, 720))]
+    return [Item("mask", "ConceptAttentionMask", inputs, f"Mask of the {concept}", (WIDE, 790))]
 
 
 def pasted(source: Any, destination: Any = ("picture", 0), **place: Any) -> list[Item]:
@@ -109,7 +109,7 @@ def pasted(source: Any, destination: Any = ("picture", 0), **place: Any) -> list
 
 
 def note(text: str) -> Item:
-    return Item("note", "MarkdownNote", {"": text + USING_FLUX}, "What this is", (WIDE, 235))
+    return Item("note", "MarkdownNote", {"": text + USING_FLUX}, "What this is", (WIDE, 270))
 
 
 def recipe(text: str, items: list[Item], middle: list[list[str]], last: list[list[str]], title: str) -> Plan:
@@ -133,11 +133,9 @@ def inpaint() -> Plan:
 
 Makes a picture with a cloud, finds the cloud, and draws a sun in its place.
 
-1. **Apply Concept Attention**: the concepts ride along while the picture is made.
-2. **Concept Attention Mask** makes the mask: the largest region, without holes, grown so that there is room, with an
-edge that fades, so that no outline stays.
-3. **Set Latent Noise Mask** lets the second sampler draw inside the mask only; **Image Composite Masked** keeps every
-pixel outside it as it was."""
+**Concept Attention Mask** gives the largest region, without holes, grown so that there is room, with an edge that
+fades, so that no outline stays. **Set Latent Noise Mask** lets the second sampler draw inside it only; **Image
+Composite Masked** keeps every pixel outside it."""
     return recipe(
         text,
         items,
@@ -269,8 +267,8 @@ def crop_and_stitch() -> Plan:
     items = [
         *first_picture(SCENE, CONCEPTS),
         *mask(THING),
-        Item("region", "ConceptAttentionBoxes", region, "Where the cloud is", (WIDE, 760)),
-        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(WIDE, 300)),
+        Item("region", "ConceptAttentionBoxes", region, "Where the cloud is", (WIDE, 790)),
+        Item("crop", "ImageCropV2", {"image": ("picture", 0), "crop_region": ("region", 3)}, size=(WIDE, 390)),
         Item("larger", "ImageScale", {"image": ("crop", 0), **large}, "Larger", (WIDE, 0)),
         Item("encode", "VAEEncode", {"pixels": ("larger", 0), "vae": VAE}, size=(WIDE, 0)),
         prompt("new prompt", "cloud, sky, grass", "What is in the crop"),
