@@ -72,6 +72,8 @@ class Driver:
         (key,) = {shown["explorer"][0] for shown in result.entry["outputs"].values() if "explorer" in shown}
         self.front_end.until(lambda: self.page.evaluate("() => explorer()?.kept.key") == key)
         self.settle()
+        if not self.control("canvas").is_visible():  # on a busy machine the window starts late, and moves away
+            fit_view(self.page)
         return result
 
     def settle(self) -> None:

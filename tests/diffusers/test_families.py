@@ -127,7 +127,7 @@ def paint(pipe: Any, prompt: Any = "a dragon on the rock", seeds: tuple[int, ...
     }
     if len(seeds) == 1:
         call["generator"] = call["generator"][0]
-    if hasattr(pipe, "guider") and "guidance_scale" in call:  # a part of the pipeline says what in others the call does
+    if hasattr(pipe, "guider") and prefix:  # a part of the pipeline says what in others the call does
         pipe.guider.guidance_scale = call["guidance_scale"]
     if "LongCat" in type(pipe).__name__:
         call["enable_prompt_rewrite"] = False  # by its text encoder, which would have to be a real one

@@ -22,9 +22,10 @@ FIRST = {"tuning": TUNING, "held-out": HELD_OUT + 3000}
 
 BACKGROUND = "background"
 
-LISTS = ("absent", "look-alikes", "few", "alone")
-"""A scene's own nouns with as many that are not there as `--absent` says; with look-alikes; a noun that is there beside
-one that is not; a noun with nothing else. All with `background`, and recorded each by itself: concepts see each other.
+LISTS = ("absent", "look-alikes", "three", "few", "alone")
+"""A scene's own nouns with as many that are not there as `--absent` says; with look-alikes; two that are there and one
+that is not; one that is there and one that is not; a noun with nothing else. All with `background`, and recorded each
+by itself: concepts see each other.
 """
 
 
@@ -47,6 +48,7 @@ def lists_of(one: Scene, absent: int) -> dict[str, list[tuple[str, ...]]]:
     return {
         "absent": [mixed(*one.names, *others)],
         "look-alikes": [mixed(*one.names, *look_alikes(one.names, one.seed))],
+        "three": [mixed(*mixed(*one.names)[:2], others[0])],
         "few": [mixed(there, other) for there, other in zip(one.names, others, strict=False)],
         "alone": [(name,) for name in (*one.names, *others)],
     }
