@@ -184,7 +184,8 @@ CHECKS = {
     "types": ["basedpyright", "--pythonpath", PYTHON],
     "eslint": ["tools.lint"],
 }
-SUITES = ("core", "diffusers", "comfyui", "server", "browser")  # what fails fast comes first
+# What fails fast comes first; then what one process does alone and takes long; then many files, for whoever is free.
+SUITES = ("core", "diffusers", "browser", "server", "comfyui")
 MOST_WORKERS = 4  # each has a ComfyUI of its own in memory
 
 
