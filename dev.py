@@ -184,8 +184,8 @@ CHECKS = {
     "types": ["basedpyright", "--pythonpath", PYTHON],
     "eslint": ["tools.lint"],
 }
-# What fails fast comes first; then what one process does alone and takes long; then many files, for whoever is free.
-SUITES = ("core", "diffusers", "browser", "server", "comfyui")
+# What fails fast comes first. The browser comes last: its event loop stays, and ComfyUI in a process wants its own.
+SUITES = ("core", "diffusers", "comfyui", "server", "browser")
 MOST_WORKERS = 4  # each has a ComfyUI of its own in memory
 
 
